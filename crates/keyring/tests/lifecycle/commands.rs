@@ -1,0 +1,246 @@
+//! Creation, rotation on request and import.
+
+use keyring::{
+    Action, Context, Policy, Profile, Publish, Refusal, Span, State, Times, Update, Use, apply,
+    create, plan, request_rotation,
+};
+
+use crate::world::{START, World, minutes, new_set, secs};
+
+#[test]
+fn creation_names_every_field_that_does_not_fit() {
+    let ctx = Context {
+        now: START,
+        epoch: 1,
+        times: &Times::DEFAULT,
+        subscribers: &[],
+    };
+    let mut bad = new_set(Use::Sign, "RSA-OAEP-256", Publish::Public);
+    bad.tenant = "a/b".to_owned();
+    bad.name = "sp ace".to_owned();
+    bad.issuer = Some(String::new());
+    bad.profile = Profile {
+        default_lifetime: Span::ZERO,
+        ..Profile::default()
+    };
+    bad.policy.publication_lead = Some(secs(1));
+    bad.policy.key.rsa_bits = Some(2047);
+    bad.policy.key.curve = Some("P-256".to_owned());
+    bad.policy.key.enc = Some("A256GCM".to_owned());
+    let text = create(bad, &ctx).unwrap_err().to_string();
+    let fields = [
+        "tenant",
+        "name",
+        "issuer",
+        "profile.default_lifetime",
+        "policy.publication_lead",
+        "policy.algorithm",
+        "policy.rsa_bits",
+        "policy.curve",
+        "policy.enc",
+    ];
+    for field in fields {
+        assert!(
+            text.contains(&format!("{field}: ")),
+            "{field} is missing in: {text}"
+        );
+    }
+}
+
+#[test]
+fn each_use_takes_its_algorithms_and_no_others() {
+    let ctx = Context {
+        now: START,
+        epoch: 1,
+        times: &Times::DEFAULT,
+        subscribers: &[],
+    };
+    let rows = [
+        (Use::Sign, "ES256", true),
+        (Use::Sign, "EdDSA", true),
+        (Use::Sign, "HS512", true),
+        (Use::Sign, "dir", false),
+        (Use::RawSign, "Ed25519", true),
+        (Use::RawSign, "RSA-OAEP", false),
+        (Use::Encrypt, "ECDH-ES+A256KW", true),
+        (Use::Encrypt, "A256GCMKW", true),
+        (Use::Encrypt, "RS256", false),
+        (Use::Seal, "dir", true),
+        (Use::Seal, "RSA-OAEP-256", false),
+    ];
+    for (key_use, algorithm, fits) in rows {
+        let result = create(new_set(key_use, algorithm, Publish::None), &ctx);
+        assert_eq!(result.is_ok(), fits, "{key_use:?} {algorithm}: {result:?}");
+    }
+    for name in ["RSA1_5", "PBES2-HS256+A128KW", "none", "", "es256"] {
+        assert!(keyring::Algorithm::new(name).is_err(), "{name}");
+    }
+}
+
+#[test]
+fn what_is_never_listed_cannot_be_published() {
+    let ctx = Context {
+        now: START,
+        epoch: 1,
+        times: &Times::DEFAULT,
+        subscribers: &[],
+    };
+    let rows = [
+        (Use::Sign, "HS256"),
+        (Use::RawSign, "ES256"),
+        (Use::Seal, "dir"),
+        (Use::Encrypt, "A256KW"),
+    ];
+    for (key_use, algorithm) in rows {
+        for publish in [Publish::Internal, Publish::Public] {
+            let text = create(new_set(key_use, algorithm, publish), &ctx)
+                .unwrap_err()
+                .to_string();
+            assert!(
+                text.starts_with("publish: "),
+                "{key_use:?} {algorithm}: {text}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_policy_written_with_and_without_defaults_is_the_same_policy() {
+    let mut world = World::of(new_set(Use::Sign, "RS256", Publish::Public));
+    let mut policy = world.set.policy.clone();
+    assert_eq!(policy.key.rsa_bits, Some(2048));
+    policy.key.rsa_bits = None;
+    world
+        .update(Update {
+            policy: Some(policy),
+            ..Update::default()
+        })
+        .unwrap();
+    assert_eq!(world.state("key-1"), State::Prepared);
+}
+
+#[test]
+fn a_rotation_without_a_standby_generates_one_first_also_under_force() {
+    for force in [false, true] {
+        let mut world = World::signing();
+        world.rotate(true).unwrap();
+        let needed = request_rotation(&world.set, force, None, &world.ctx());
+        assert!(
+            matches!(needed, Err(Refusal::KeyNeeded(_))),
+            "force {force}: {needed:?}"
+        );
+        world.rotate(force).unwrap();
+        let state = if force {
+            State::Active
+        } else {
+            State::Prepared
+        };
+        assert_eq!(world.state("key-2"), state, "force {force}");
+        assert_eq!(world.set.rotation_requested_at.is_some(), !force);
+    }
+}
+
+#[test]
+fn a_second_request_keeps_the_time_of_the_first() {
+    let mut world = World::signing().serving(&["a"]);
+    world.rotate(false).unwrap();
+    let first = world.set.rotation_requested_at;
+    world.pass(minutes(1));
+    world.rotate(false).unwrap();
+    assert_eq!(
+        (world.set.rotation_requested_at, first.is_some()),
+        (first, true)
+    );
+}
+
+#[test]
+fn a_failed_key_generation_keeps_the_current_key() {
+    let mut world = World::signing();
+    world.connect("a");
+    world.rotate(true).unwrap();
+    let generate = plan(&world.set, &world.ctx()).pop().unwrap();
+    assert!(
+        matches!(generate, Action::GenerateStandby { .. }),
+        "{generate:?}"
+    );
+    let failed = apply(&world.set, &generate, None, &world.ctx());
+    assert!(matches!(failed, Err(Refusal::KeyNeeded(_))), "{failed:?}");
+    assert_eq!(world.active(), Some("key-1"));
+    assert_eq!(
+        plan(&world.set, &world.ctx()).pop(),
+        Some(generate),
+        "the next plan asks again"
+    );
+}
+
+#[test]
+fn a_generated_key_of_another_spec_is_not_taken() {
+    let mut world = World::signing();
+    world.rotate(true).unwrap();
+    let (action, key) = (
+        plan(&world.set, &world.ctx()).pop().unwrap(),
+        world.key("RS256"),
+    );
+    assert!(matches!(
+        apply(&world.set, &action, Some(key), &world.ctx()),
+        Err(Refusal::KeyNeeded(_))
+    ));
+}
+
+#[test]
+fn an_action_that_the_plan_no_longer_asks_for_is_outdated() {
+    let world = World::signing().serving(&["a"]);
+    for action in [
+        Action::Promote {
+            kid: "key-2".to_owned(),
+        },
+        Action::Retire {
+            kid: "key-1".to_owned(),
+        },
+        Action::MarkPublished {
+            kid: "key-2".to_owned(),
+            at: world.now,
+        },
+        Action::GenerateStandby {
+            spec: world.set.policy.key.clone(),
+        },
+    ] {
+        assert_eq!(
+            apply(&world.set, &action, None, &world.ctx()),
+            Err(Refusal::Outdated),
+            "{action:?}"
+        );
+    }
+}
+
+#[test]
+fn the_epoch_never_goes_down() {
+    let world = World::signing();
+    for epoch in [0, world.set.epoch] {
+        let ctx = Context {
+            epoch,
+            ..world.ctx()
+        };
+        let refused = request_rotation(&world.set, false, None, &ctx);
+        assert_eq!(
+            refused,
+            Err(Refusal::EpochBehind {
+                given: epoch,
+                record: world.set.epoch
+            })
+        );
+    }
+}
+
+#[test]
+fn a_set_that_generates_nothing_plans_nothing() {
+    let mut new = new_set(Use::Sign, "ES256", Publish::Public);
+    new.policy = Policy {
+        generate: false,
+        ..new.policy
+    };
+    let mut world = World::of(new);
+    world.connect("a");
+    world.pass(minutes(60));
+    assert_eq!((world.settle(), world.set.versions.len()), (Vec::new(), 0));
+}
