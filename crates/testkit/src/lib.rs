@@ -1,0 +1,15 @@
+//! Dev edges only: the certificate factory and the PEM folders that tests of both daemons and of the clients use.
+//!
+//! Certificates are valid from 2020 to 2090 unless a test says otherwise, so that no test reads a clock.
+//! Failures here are failures of the test that called: every function panics with what went wrong.
+
+#![expect(
+    clippy::expect_used,
+    reason = "a fixture that cannot be made fails the test that wanted it"
+)]
+
+mod certificates;
+mod folder;
+
+pub use certificates::{CertificateAuthority, Issued, Leaf};
+pub use folder::{PemFiles, PemFolder, write_private};
