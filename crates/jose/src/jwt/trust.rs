@@ -1,0 +1,91 @@
+//! What a verifier knows about keys: the seam between the rules and a service's or a client's own view.
+
+use std::sync::Arc;
+
+use super::claims::Claims;
+use crate::algorithm::JwsAlgorithm;
+use crate::provider::Verify;
+
+/// A view of the keys, as of one moment.
+pub trait Trust {
+    /// The key called `kid`.
+    fn key(&self, kid: &str) -> Lookup<'_>;
+
+    /// For a token without `kid`: the key of `key_set` for `algorithm`, if exactly one of the versions that are
+    /// Active or Retiring has that algorithm. Otherwise [`Lookup::Unknown`].
+    fn only_key(&self, key_set: &str, algorithm: JwsAlgorithm) -> Lookup<'_>;
+
+    /// Whether the token itself was revoked. Asked last, of tokens that are good otherwise.
+    fn is_revoked(&self, _claims: &Claims) -> bool {
+        false
+    }
+}
+
+/// What a view says about a key.
+#[derive(Debug)]
+pub enum Lookup<'t> {
+    /// There is no such key, and this view is the one that would know.
+    Unknown,
+    /// This view does not know, and the service may.
+    AskService,
+    /// The key was revoked.
+    Revoked,
+    /// The key.
+    Found(TrustedKey<'t>),
+}
+
+/// A key and what its set says about the tokens that it signs.
+#[derive(Debug)]
+pub struct TrustedKey<'t> {
+    /// The key's identifier.
+    pub kid: &'t str,
+    /// The key set's name.
+    pub key_set: &'t str,
+    /// The set's issuer, where it has one: every token of the set must name it.
+    pub issuer: Option<&'t str>,
+    /// The set's profile.
+    pub profile: &'t Profile,
+    /// Where the key is in its life.
+    pub state: KeyState,
+    /// The key's algorithm.
+    pub algorithm: JwsAlgorithm,
+    /// What verifies.
+    pub verifier: Verifier<'t>,
+}
+
+/// What verifies a signature.
+#[derive(Debug)]
+pub enum Verifier<'t> {
+    /// A parsed key inside the view.
+    Held(&'t dyn Verify),
+    /// A parsed key out of a cache.
+    Shared(Arc<dyn Verify>),
+    /// A key that only the service can verify with (ES512, HS*).
+    AskService,
+}
+
+/// Where a key is in its life; keys that were revoked are [`Lookup::Revoked`], destroyed ones are unknown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyState {
+    /// Published, and about to sign: a view may lag behind the promotion.
+    Prepared,
+    /// Signs.
+    Active,
+    /// Signs no more, verifies what it signed.
+    Retiring,
+    /// Verifies hints only.
+    Retired,
+}
+
+/// What the tokens of a key set look like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Profile {
+    /// The values of `typ` that are accepted; the first is the one that is written.
+    pub types: Vec<String>,
+    /// Whether a token may have no `exp`.
+    pub expiry_optional: bool,
+    /// How long after its expiry a token still serves as a hint, in seconds.
+    pub hint_window: u64,
+    /// The longest lifetime, in seconds.
+    pub max_lifetime: u64,
+}
