@@ -382,7 +382,8 @@ pub struct Hello {
     /// The instance's certificate chain, DER, leaf first.
     #[prost(bytes = "vec", repeated, tag = "3")]
     pub certificate_chain: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
-    /// By the key of that certificate, over `crypto-feed-v1/hello`, a zero byte, `nonce` and `public_key`.
+    /// By the key of that certificate, in the form of a TLS 1.3 CertificateVerify (RFC 8446 section 4.4.3): two bytes of SignatureScheme, then the
+    /// signature over 64 spaces, `crypto-feed-v1/hello`, a zero byte, `nonce` and `public_key`.
     #[prost(bytes = "vec", tag = "4")]
     pub signature: ::prost::alloc::vec::Vec<u8>,
     /// The highest epoch that the instance has ever applied; 0 = none.
@@ -478,7 +479,7 @@ pub struct Welcome {
     /// The key-manager's certificate chain, DER, leaf first.
     #[prost(bytes = "vec", repeated, tag = "3")]
     pub certificate_chain: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
-    /// By the key of that certificate, over `crypto-feed-v1/welcome`, a zero byte, `subscriber`, the instance's and this public key.
+    /// By the key of that certificate, in the same form, over `crypto-feed-v1/welcome`: `subscriber`, the instance's and this public key.
     #[prost(bytes = "vec", tag = "4")]
     pub signature: ::prost::alloc::vec::Vec<u8>,
 }
