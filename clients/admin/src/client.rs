@@ -1,0 +1,139 @@
+//! The key-manager, called.
+
+use std::time::Duration;
+
+use client_core::{Channel, Error, Repeat};
+use crypto_proto::keys::v1::key_admin_service_client::KeyAdminServiceClient;
+use crypto_proto::keys::v1::{GetKeySetRequest, ListKeySetsRequest, ListKeySetsResponse};
+
+use crate::key_set::{Described, KeySet, Revoked, Rotated};
+use crate::request::{CreateKeySet, ImportKey, RevokeKey, RotateKeySet, UpdateKeySet};
+use crate::wire::key_set;
+
+/// The pages of [`AdminClient::list`].
+const PAGE: i32 = 100;
+
+/// Administers key sets. Every call needs the grant `administer` on the key set. Cheap to clone.
+///
+/// All calls may be repeated: mutations carry a request id, and the key-manager does not act twice on one.
+#[derive(Debug, Clone)]
+pub struct AdminClient {
+    channel: Channel,
+}
+
+/// An rpc; the message is made anew for each attempt, with the same request id.
+macro_rules! call {
+    ($self:ident.$method:ident($message:expr)) => {
+        $self.channel.call(Repeat::Harmless, |attempt| {
+            let request = attempt.request($message);
+            async move {
+                KeyAdminServiceClient::new(attempt.connection())
+                    .$method(request)
+                    .await
+            }
+        })
+    };
+}
+
+impl AdminClient {
+    /// Calls the key-manager over `channel`.
+    #[must_use]
+    pub fn new(channel: Channel) -> Self {
+        Self { channel }
+    }
+
+    /// The same client with another deadline for each call.
+    #[must_use]
+    pub fn within(&self, deadline: Duration) -> Self {
+        Self {
+            channel: self.channel.within(deadline),
+        }
+    }
+
+    /// Creates a key set and its first key, which signs after its waits, or at once by a forced rotation.
+    ///
+    /// # Errors
+    /// ABORTED (CONFLICT) where the name is taken; else as every call.
+    pub async fn create(&self, create: &CreateKeySet) -> Result<KeySet, Error> {
+        let answer = call!(self.create_key_set(create.into())).await?;
+        key_set(answer.key_set)
+    }
+
+    /// Shows a key set of a tenant (empty = `default`) and what its next promotion waits for.
+    ///
+    /// # Errors
+    /// NOT_FOUND (KEY_SET_NOT_FOUND); else as every call.
+    pub async fn get(&self, tenant: &str, key_set: &str) -> Result<Described, Error> {
+        let request = GetKeySetRequest {
+            tenant: tenant.to_owned(),
+            key_set: key_set.to_owned(),
+        };
+        let answer = call!(self.get_key_set(request.clone())).await?;
+        Described::read(answer)
+    }
+
+    /// All key sets of a tenant (empty = `default`) that the caller administers, by name. The deadline is that of each page.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn list(&self, tenant: &str) -> Result<Vec<KeySet>, Error> {
+        let mut key_sets = Vec::new();
+        let mut page_token = String::new();
+        loop {
+            let page = self.page(tenant, &page_token).await?;
+            key_sets.extend(page.key_sets.into_iter().map(KeySet::from));
+            if page.next_page_token.is_empty() {
+                return Ok(key_sets);
+            }
+            if page.next_page_token == page_token {
+                return Err(Error::answer("next page: its token repeats"));
+            }
+            page_token = page.next_page_token;
+        }
+    }
+
+    async fn page(&self, tenant: &str, token: &str) -> Result<ListKeySetsResponse, Error> {
+        let request = ListKeySetsRequest {
+            tenant: tenant.to_owned(),
+            page_size: PAGE,
+            page_token: token.to_owned(),
+        };
+        call!(self.list_key_sets(request.clone())).await
+    }
+
+    /// Changes a key set.
+    ///
+    /// # Errors
+    /// ABORTED (CONFLICT) where the revision is not the expected one; else as every call.
+    pub async fn update(&self, update: &UpdateKeySet) -> Result<KeySet, Error> {
+        let answer = call!(self.update_key_set(update.into())).await?;
+        key_set(answer.key_set)
+    }
+
+    /// Schedules the promotion of the Prepared key, or forces it. A forced rotation is answered within about 1 s.
+    ///
+    /// # Errors
+    /// ABORTED (CONFLICT) where the revision is not the expected one; else as every call.
+    pub async fn rotate(&self, rotate: &RotateKeySet) -> Result<Rotated, Error> {
+        let answer = call!(self.rotate_key_set(rotate.into())).await?;
+        Rotated::read(answer)
+    }
+
+    /// Imports a key from outside, and says its id.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT for a key that is weak, of the wrong kind or held already; else as every call.
+    pub async fn import(&self, import: &ImportKey) -> Result<(KeySet, String), Error> {
+        let answer = call!(self.import_key(import.into())).await?;
+        Ok((key_set(answer.key_set)?, answer.kid))
+    }
+
+    /// Revokes a compromised key, and says how far that has come. It is answered within about 1 s.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn revoke(&self, revoke: &RevokeKey) -> Result<Revoked, Error> {
+        let answer = call!(self.revoke_key(revoke.into())).await?;
+        Revoked::read(answer)
+    }
+}

@@ -1,0 +1,416 @@
+//! Key administration against a fake key-manager.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+#[path = "../../core/tests/serve/mod.rs"]
+mod serve;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, UNIX_EPOCH};
+
+use client_admin::{
+    AdminClient, Change, CreateKeySet, HoldingReason, ImportAs, ImportKey, KeyState, KeyUse,
+    Policy, Profile, Publish, RevokeKey, RotateKeySet, UpdateKeySet,
+};
+use client_core::Code;
+use crypto_proto::keys::v1 as wire;
+use crypto_proto::keys::v1::key_admin_service_server::{KeyAdminService, KeyAdminServiceServer};
+use serve::{Pki, Served};
+use tonic::service::Routes;
+use tonic::{Request, Response, Status};
+
+type Answer<T> = Result<Response<T>, Status>;
+
+/// Holds the sets of the list, and what it was asked.
+#[derive(Default)]
+struct Fake {
+    listed: Vec<String>,
+    unavailable: Mutex<u32>,
+    created: Mutex<Vec<wire::CreateKeySetRequest>>,
+    updated: Mutex<Vec<wire::UpdateKeySetRequest>>,
+    rotated: Mutex<Vec<wire::RotateKeySetRequest>>,
+    imported: Mutex<Vec<wire::ImportKeyRequest>>,
+    revoked: Mutex<Vec<wire::RevokeKeyRequest>>,
+}
+
+fn key_set(name: &str) -> wire::KeySet {
+    let version = |kid: &str, state: wire::KeyState| wire::KeyVersion {
+        kid: kid.into(),
+        algorithm: "ES256".into(),
+        state: state.into(),
+        created_at: Some(prost_types::Timestamp {
+            seconds: 1000,
+            nanos: 0,
+        }),
+        ..wire::KeyVersion::default()
+    };
+    wire::KeySet {
+        tenant: "default".into(),
+        name: name.into(),
+        r#use: wire::KeyUse::Sign.into(),
+        publish: wire::Publish::Public.into(),
+        revision: 7,
+        versions: vec![
+            version("a", wire::KeyState::Active),
+            version("b", wire::KeyState::Prepared),
+        ],
+        ..wire::KeySet::default()
+    }
+}
+
+fn holding(reason: i32) -> wire::Holding {
+    wire::Holding {
+        reason,
+        description: "waits".into(),
+        ..wire::Holding::default()
+    }
+}
+
+#[tonic::async_trait]
+impl KeyAdminService for Fake {
+    async fn create_key_set(
+        &self,
+        request: Request<wire::CreateKeySetRequest>,
+    ) -> Answer<wire::CreateKeySetResponse> {
+        let request = request.into_inner();
+        let name = request.key_set.clone().unwrap().name;
+        self.created.lock().unwrap().push(request);
+        Ok(Response::new(wire::CreateKeySetResponse {
+            key_set: Some(key_set(&name)),
+        }))
+    }
+
+    async fn get_key_set(
+        &self,
+        request: Request<wire::GetKeySetRequest>,
+    ) -> Answer<wire::GetKeySetResponse> {
+        let reasons = [
+            wire::HoldingReason::Ack.into(),
+            wire::HoldingReason::Lead.into(),
+            99,
+        ];
+        let key_set = Some(key_set(&request.into_inner().key_set));
+        Ok(Response::new(wire::GetKeySetResponse {
+            key_set,
+            holding: reasons.map(holding).to_vec(),
+        }))
+    }
+
+    async fn list_key_sets(
+        &self,
+        request: Request<wire::ListKeySetsRequest>,
+    ) -> Answer<wire::ListKeySetsResponse> {
+        let token = request.into_inner().page_token;
+        let from: usize = if token.is_empty() {
+            0
+        } else {
+            token.parse().unwrap()
+        };
+        let page: Vec<_> = self
+            .listed
+            .iter()
+            .skip(from)
+            .take(2)
+            .map(|name| key_set(name))
+            .collect();
+        let next = from + page.len();
+        let next_page_token = if next < self.listed.len() {
+            next.to_string()
+        } else {
+            String::new()
+        };
+        Ok(Response::new(wire::ListKeySetsResponse {
+            key_sets: page,
+            next_page_token,
+        }))
+    }
+
+    async fn update_key_set(
+        &self,
+        request: Request<wire::UpdateKeySetRequest>,
+    ) -> Answer<wire::UpdateKeySetResponse> {
+        self.updated.lock().unwrap().push(request.into_inner());
+        Ok(Response::new(wire::UpdateKeySetResponse::default()))
+    }
+
+    async fn rotate_key_set(
+        &self,
+        request: Request<wire::RotateKeySetRequest>,
+    ) -> Answer<wire::RotateKeySetResponse> {
+        self.rotated.lock().unwrap().push(request.into_inner());
+        let mut unavailable = self.unavailable.lock().unwrap();
+        if *unavailable > 0 {
+            *unavailable -= 1;
+            return Err(Status::unavailable("draining"));
+        }
+        let answer = wire::RotateKeySetResponse {
+            key_set: Some(key_set("op/x")),
+            holding: vec![holding(wire::HoldingReason::Ack.into())],
+            stragglers: vec!["instance#1".into()],
+            may_have_broken: vec!["verifiers may not know it".into()],
+        };
+        Ok(Response::new(answer))
+    }
+
+    async fn import_key(
+        &self,
+        request: Request<wire::ImportKeyRequest>,
+    ) -> Answer<wire::ImportKeyResponse> {
+        self.imported.lock().unwrap().push(request.into_inner());
+        Ok(Response::new(wire::ImportKeyResponse {
+            key_set: Some(key_set("op/x")),
+            kid: "imported".into(),
+        }))
+    }
+
+    async fn revoke_key(
+        &self,
+        request: Request<wire::RevokeKeyRequest>,
+    ) -> Answer<wire::RevokeKeyResponse> {
+        self.revoked.lock().unwrap().push(request.into_inner());
+        let answer = wire::RevokeKeyResponse {
+            key_set: Some(key_set("op/x")),
+            acked: 2,
+            total: 3,
+            stragglers: vec!["instance#3".into()],
+            elapsed: Some(prost_types::Duration {
+                seconds: 1,
+                nanos: 0,
+            }),
+        };
+        Ok(Response::new(answer))
+    }
+}
+
+async fn world(fake: Fake) -> (Pki, Served, Arc<Fake>, AdminClient) {
+    let (pki, fake) = (Pki::new(), Arc::new(fake));
+    let served = pki
+        .serve(
+            "127.0.0.1:0",
+            Routes::new(KeyAdminServiceServer::from_arc(Arc::clone(&fake))),
+        )
+        .await;
+    let client = AdminClient::new(pki.options(&served).channel().unwrap());
+    (pki, served, fake, client)
+}
+
+#[tokio::test]
+async fn a_set_is_created_as_described() {
+    let (_pki, _served, fake, admin) = world(Fake::default()).await;
+    let hour = Some(Duration::from_secs(3600));
+    let create = CreateKeySet::new("op/x", KeyUse::Sign, "RS256")
+        .tenant("acme")
+        .issuer("https://op.example.com")
+        .publish(Publish::Public)
+        .profile(Profile {
+            typ: "at+jwt".into(),
+            max_lifetime: hour,
+            ..Profile::default()
+        })
+        .policy(Policy {
+            algorithm: "RS256".into(),
+            rsa_bits: 3072,
+            cryptoperiod: hour,
+            ..Policy::default()
+        });
+    let created = admin.create(&create).await.unwrap();
+    assert_eq!(
+        (
+            created.active().unwrap().kid.as_str(),
+            created.standby().unwrap().kid.as_str()
+        ),
+        ("a", "b")
+    );
+    assert_eq!(
+        (created.key_use, created.publish, created.revision),
+        (KeyUse::Sign, Publish::Public, 7)
+    );
+    assert_eq!(
+        created.versions[0].created_at,
+        Some(UNIX_EPOCH + Duration::from_secs(1000))
+    );
+
+    let sent = fake.created.lock().unwrap().pop().unwrap();
+    assert_eq!(sent.request_id.len(), 32);
+    let set = sent.key_set.unwrap();
+    assert_eq!(
+        (set.tenant.as_str(), set.name.as_str(), set.issuer.as_str()),
+        ("acme", "op/x", "https://op.example.com")
+    );
+    assert_eq!(
+        (set.r#use(), set.publish()),
+        (wire::KeyUse::Sign, wire::Publish::Public)
+    );
+    let (profile, policy) = (set.profile.unwrap(), set.policy.unwrap());
+    assert_eq!(
+        (profile.typ.as_str(), profile.max_lifetime.unwrap().seconds),
+        ("at+jwt", 3600)
+    );
+    assert_eq!(
+        (
+            policy.algorithm.as_str(),
+            policy.rsa_bits,
+            policy.cryptoperiod.unwrap().seconds
+        ),
+        ("RS256", 3072, 3600)
+    );
+}
+
+#[tokio::test]
+async fn a_list_holds_all_pages() {
+    for count in [0, 1, 2, 3, 5] {
+        let names: Vec<_> = (0..count).map(|number| format!("op/{number}")).collect();
+        let (_pki, _served, _fake, admin) = world(Fake {
+            listed: names.clone(),
+            ..Fake::default()
+        })
+        .await;
+        let listed: Vec<_> = admin
+            .list("")
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|set| set.name)
+            .collect();
+        assert_eq!(listed, names);
+    }
+}
+
+#[tokio::test]
+async fn holding_and_stragglers_are_told() {
+    let (_pki, _served, fake, admin) = world(Fake::default()).await;
+    let described = admin.get("", "op/x").await.unwrap();
+    let reasons: Vec<_> = described
+        .holding
+        .iter()
+        .map(|holding| holding.reason)
+        .collect();
+    assert_eq!(
+        reasons,
+        [
+            HoldingReason::Ack,
+            HoldingReason::Lead,
+            HoldingReason::Unknown
+        ]
+    );
+
+    let rotated = admin
+        .rotate(&RotateKeySet::new("op/x").force().expected_revision(7))
+        .await
+        .unwrap();
+    assert_eq!(
+        (
+            rotated.stragglers,
+            rotated.holding.len(),
+            rotated.may_have_broken.len()
+        ),
+        (vec!["instance#1".to_owned()], 1, 1)
+    );
+    let sent = fake.rotated.lock().unwrap().pop().unwrap();
+    assert_eq!((sent.force, sent.expected_revision), (true, 7));
+
+    let revoked = admin
+        .revoke(&RevokeKey::new("op/x", "a").request_id("r1"))
+        .await
+        .unwrap();
+    assert_eq!(
+        (revoked.acked, revoked.total, revoked.elapsed),
+        (2, 3, Duration::from_secs(1))
+    );
+    assert_eq!(revoked.stragglers, ["instance#3"]);
+    let sent = fake.revoked.lock().unwrap().pop().unwrap();
+    assert_eq!((sent.kid.as_str(), sent.request_id.as_str()), ("a", "r1"));
+}
+
+#[tokio::test]
+async fn a_repeated_mutation_carries_the_same_request_id() {
+    let (_pki, _served, fake, admin) = world(Fake {
+        unavailable: Mutex::new(2),
+        ..Fake::default()
+    })
+    .await;
+    admin.rotate(&RotateKeySet::new("op/x")).await.unwrap();
+    let ids: Vec<_> = fake
+        .rotated
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|request| request.request_id.clone())
+        .collect();
+    assert_eq!(ids.len(), 3);
+    assert!(
+        !ids[0].is_empty() && ids.iter().all(|id| *id == ids[0]),
+        "{ids:?}"
+    );
+}
+
+#[tokio::test]
+async fn changes_become_a_mask() {
+    let (_pki, _served, fake, admin) = world(Fake::default()).await;
+    let update = UpdateKeySet::new("op/x", Change::Algorithm("ES256".into()))
+        .and(Change::Issuer("https://op.example.com".into()))
+        .and(Change::Publish(Publish::None))
+        .and(Change::Profile(Profile::default()));
+    let error = admin.update(&update).await.unwrap_err();
+    assert_eq!(
+        error.code(),
+        Code::Internal,
+        "an answer without a key set breaks the contract: {error}"
+    );
+    let sent = fake.updated.lock().unwrap().pop().unwrap();
+    assert_eq!(
+        sent.update_mask.unwrap().paths,
+        ["policy.algorithm", "issuer", "publish", "profile"]
+    );
+    let set = sent.key_set.unwrap();
+    assert_eq!(
+        (
+            set.policy.clone().unwrap().algorithm.as_str(),
+            set.issuer.as_str()
+        ),
+        ("ES256", "https://op.example.com")
+    );
+    assert_eq!(set.publish(), wire::Publish::None);
+}
+
+#[tokio::test]
+async fn an_import_says_what_the_key_becomes() {
+    let end = UNIX_EPOCH + Duration::from_secs(2000);
+    let rows: HashMap<&str, (ImportAs, wire::KeyState, bool)> = HashMap::from([
+        (
+            "prepared",
+            (ImportAs::Prepared, wire::KeyState::Prepared, false),
+        ),
+        (
+            "retiring",
+            (
+                ImportAs::RetiringUntil(end),
+                wire::KeyState::Retiring,
+                false,
+            ),
+        ),
+        (
+            "active",
+            (ImportAs::ForcedActive, wire::KeyState::Active, true),
+        ),
+    ]);
+    for (name, (import_as, state, force)) in rows {
+        let (_pki, _served, fake, admin) = world(Fake::default()).await;
+        let (key_set, kid) = admin
+            .import(&ImportKey::new("op/x", "{}", import_as))
+            .await
+            .unwrap();
+        assert_eq!(
+            (key_set.active().unwrap().state, kid.as_str()),
+            (KeyState::Active, "imported")
+        );
+        let sent = fake.imported.lock().unwrap().pop().unwrap();
+        assert_eq!((sent.state(), sent.force), (state, force), "{name}");
+        assert_eq!(
+            sent.retire_at.map(|at| at.seconds),
+            (name == "retiring").then_some(2000),
+            "{name}"
+        );
+    }
+}

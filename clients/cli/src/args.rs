@@ -1,0 +1,359 @@
+//! The command line. The environment is read here and nowhere else.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::output::Format;
+
+const EXAMPLES: &str = "\
+Examples:
+  cryptoctl dev run                                     both daemons, key sets and a tour
+  cryptoctl keyset create op/reports --alg ES256 --publish public
+  cryptoctl keyset rotate op/access-token               after its waits
+  cryptoctl keyset revoke op/access-token KID           at once
+  cryptoctl sign op/access-token '{\"sub\":\"alice\",\"aud\":\"api\"}'
+  cryptoctl sign op/access-token - < claims.json | cryptoctl verify - --audience api
+  cryptoctl --output json keyset show op/id-token
+
+Exit codes: 0 done, 1 rejected or refused, 2 and 64 wrong usage, 65 wrong input, 69 unavailable, 74 files, 77 not granted.";
+
+/// Key sets, tokens and the development set-up of the crypto-service.
+#[derive(Debug, Parser)]
+#[command(name = "cryptoctl", version, after_help = EXAMPLES, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// Where the crypto-service listens.
+    #[arg(
+        long,
+        global = true,
+        env = "CRYPTO_GRPC",
+        default_value = "127.0.0.1:50051",
+        value_name = "HOST:PORT"
+    )]
+    pub(crate) endpoint: String,
+    /// Where the key-manager listens.
+    #[arg(
+        long,
+        global = true,
+        env = "KEYS_GRPC",
+        default_value = "127.0.0.1:50052",
+        value_name = "HOST:PORT"
+    )]
+    pub(crate) keys_endpoint: String,
+    /// The folder with `ca.crt`, and `ROLE.crt` and `ROLE.key` of who calls.
+    #[arg(long, global = true, default_value = "var/dev", value_name = "DIR")]
+    pub(crate) certs: PathBuf,
+    /// Who calls. Default: `admin` for key sets, `token` to sign and encrypt, `auth` to verify and decrypt.
+    #[arg(long = "as", global = true, value_name = "ROLE")]
+    pub(crate) role: Option<String>,
+    /// The tenant.
+    #[arg(long, global = true, default_value = "default")]
+    pub(crate) tenant: String,
+    /// How answers are written.
+    #[arg(long, global = true, value_enum, default_value = "text")]
+    pub(crate) output: Format,
+    /// How long a call may take, in seconds.
+    #[arg(long, global = true, default_value = "5", value_parser = seconds, value_name = "SECONDS")]
+    pub(crate) timeout: Duration,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Key sets and their life.
+    #[command(subcommand)]
+    Keyset(Keyset),
+    /// Sign claims.
+    Sign(Sign),
+    /// Verify a token. Exit code 1 when it is rejected.
+    Verify(Verify),
+    /// Encrypt a payload.
+    Encrypt(Encrypt),
+    /// Decrypt a token. Exit code 1 when it is rejected.
+    Decrypt(Decrypt),
+    /// Print the JWK Set of a tenant.
+    Jwks {
+        /// Only the sets of this issuer.
+        #[arg(long)]
+        issuer: Option<String>,
+    },
+    /// Make a private key as a JWK, here, without a service: for `keyset import`, peers and tests.
+    Keygen {
+        /// The algorithm (JWA), such as ES256, RS256, Ed25519, HS256, RSA-OAEP-256, ECDH-ES+A256KW.
+        algorithm: String,
+        /// RSA modulus: 2048, 3072 or 4096.
+        #[arg(long, default_value = "2048")]
+        rsa_bits: u32,
+        /// Curve for ECDH-ES: P-256, P-384, P-521 or X25519.
+        #[arg(long)]
+        curve: Option<String>,
+        /// Write it to a new file of mode 0600 instead of standard output.
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
+    /// Make random bytes in hex, such as a key-encryption key.
+    Secret {
+        /// How many bytes.
+        #[arg(long, default_value = "32", value_parser = clap::value_parser!(u16).range(16..=1024))]
+        bytes: u16,
+        /// Write them to a new file of mode 0600 instead of standard output.
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
+    /// The development set-up.
+    #[command(subcommand)]
+    Dev(Dev),
+    /// Print the completions of a shell.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Key sets and their life.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Keyset {
+    /// Create a key set; its first key signs after its waits, or after `rotate --force`.
+    Create(Create),
+    /// List key sets.
+    List,
+    /// Show a key set, its keys, and what its next promotion waits for.
+    Show {
+        /// Its name.
+        name: String,
+    },
+    /// Promote the standby key when its waits are over.
+    Rotate {
+        /// The set's name.
+        name: String,
+        /// Promote at once; the answer says what this may have broken.
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        guard: Guard,
+    },
+    /// Import a JWK, its `kid` kept.
+    Import {
+        /// The set's name.
+        name: String,
+        /// The file with the JWK; `-` is standard input.
+        file: String,
+        /// What it enters as.
+        #[arg(long = "state", value_enum, default_value = "prepared")]
+        state: ImportState,
+        /// When a key imported as retiring is retired (RFC 3339).
+        #[arg(long, value_name = "TIME")]
+        retire_at: Option<jiff::Timestamp>,
+        /// Permit `--state active`.
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        guard: Guard,
+    },
+    /// Revoke a compromised key: nothing it signed verifies from then on.
+    Revoke {
+        /// The set's name.
+        name: String,
+        /// The key.
+        kid: String,
+        #[command(flatten)]
+        guard: Guard,
+    },
+}
+
+/// What makes a change safe to repeat.
+#[derive(Debug, Args)]
+pub(crate) struct Guard {
+    /// Repeat with the same id and it does not act twice. Default: a new one.
+    #[arg(long)]
+    pub(crate) request_id: Option<String>,
+    /// Refuse when the set has another revision.
+    #[arg(long, default_value = "0", hide_default_value = true)]
+    pub(crate) expected_revision: u64,
+}
+
+/// The state in which a key is imported.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum ImportState {
+    /// The next key.
+    Prepared,
+    /// The signing key, from now on; needs `--force`.
+    Active,
+    /// Verifies, or decrypts, until `--retire-at`.
+    Retiring,
+}
+
+/// A new key set.
+#[derive(Debug, Args)]
+pub(crate) struct Create {
+    /// Its name, such as op/reports.
+    pub(crate) name: String,
+    /// The algorithm (JWA) of its keys. It also says the use: signing or encryption.
+    #[arg(long)]
+    pub(crate) alg: String,
+    /// Bytes or sealed values instead of JWTs.
+    #[arg(long = "use", value_enum)]
+    pub(crate) purpose: Option<Use>,
+    /// The `iss` of its tokens.
+    #[arg(long, default_value = "")]
+    pub(crate) issuer: String,
+    /// Who sees its public keys. Default: internal; none for symmetric keys, which never leave the services.
+    #[arg(long, value_enum)]
+    pub(crate) publish: Option<Publish>,
+    /// The `typ` of its tokens.
+    #[arg(long, default_value = "")]
+    pub(crate) typ: String,
+    /// The longest lifetime of its tokens, in seconds.
+    #[arg(long, value_parser = seconds, default_value = "3600", value_name = "SECONDS")]
+    pub(crate) max_lifetime: Duration,
+    /// RSA modulus: 2048, 3072 or 4096.
+    #[arg(long, default_value = "0", hide_default_value = true)]
+    pub(crate) rsa_bits: u32,
+    /// Curve for ECDH-ES: P-256, P-384, P-521 or X25519.
+    #[arg(long, default_value = "")]
+    pub(crate) curve: String,
+    /// Content encryption of a `dir` set.
+    #[arg(long, default_value = "")]
+    pub(crate) enc: String,
+    /// Repeat with the same id and it does not act twice. Default: a new one.
+    #[arg(long)]
+    pub(crate) request_id: Option<String>,
+}
+
+/// What the keys of a set are for.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Use {
+    /// JWTs.
+    Sign,
+    /// JWEs.
+    Encrypt,
+    /// Bytes.
+    RawSign,
+    /// Challenges and nonces.
+    Seal,
+}
+
+/// Who sees public keys.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Publish {
+    /// Nobody.
+    None,
+    /// Callers with a grant.
+    Internal,
+    /// Everybody.
+    Public,
+}
+
+/// Claims to sign.
+#[derive(Debug, Args)]
+pub(crate) struct Sign {
+    /// The key set.
+    pub(crate) key_set: String,
+    /// The claims as JSON, without `iat` and `exp`; `-` is standard input.
+    pub(crate) claims: String,
+    /// From `iat` to `exp`, in seconds. Default: the set's.
+    #[arg(long, value_parser = seconds, value_name = "SECONDS")]
+    pub(crate) lifetime: Option<Duration>,
+    /// The header's `typ`. Default: the set's.
+    #[arg(long)]
+    pub(crate) typ: Option<String>,
+}
+
+/// A token to verify.
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// The token; `-` is standard input.
+    pub(crate) token: String,
+    /// An accepted audience; may be repeated.
+    #[arg(long, required_unless_present = "audience_unchecked")]
+    pub(crate) audience: Vec<String>,
+    /// Accept any audience; needs a grant of its own (`--as management`).
+    #[arg(long)]
+    pub(crate) audience_unchecked: bool,
+    /// The expected issuer. Default: the set's.
+    #[arg(long)]
+    pub(crate) issuer: Option<String>,
+    /// An accepted `typ`; may be repeated. Default: the set's.
+    #[arg(long = "type")]
+    pub(crate) types: Vec<String>,
+    /// A key set that may have signed it; may be repeated. Default: all.
+    #[arg(long)]
+    pub(crate) key_set: Vec<String>,
+    /// Tolerance for times, in seconds, at most 60.
+    #[arg(long, value_parser = seconds, value_name = "SECONDS")]
+    pub(crate) leeway: Option<Duration>,
+    /// Verify as an `id_token_hint`.
+    #[arg(long)]
+    pub(crate) hint: bool,
+}
+
+/// A payload to encrypt.
+#[derive(Debug, Args)]
+pub(crate) struct Encrypt {
+    /// The payload; `-` is standard input.
+    pub(crate) payload: String,
+    /// The recipient's key set.
+    #[arg(long, required_unless_present = "jwk")]
+    pub(crate) key_set: Option<String>,
+    /// The recipient's public JWK in a file.
+    #[arg(long, conflicts_with = "key_set")]
+    pub(crate) jwk: Option<PathBuf>,
+    /// The key management algorithm. Default: the key's.
+    #[arg(long)]
+    pub(crate) alg: Option<String>,
+    /// The content encryption. Default: A256GCM.
+    #[arg(long)]
+    pub(crate) enc: Option<String>,
+    /// The header's `cty`.
+    #[arg(long)]
+    pub(crate) cty: Option<String>,
+}
+
+/// A token to decrypt.
+#[derive(Debug, Args)]
+pub(crate) struct Decrypt {
+    /// The token; `-` is standard input.
+    pub(crate) token: String,
+    /// A key set that may decrypt it; may be repeated. Default: all.
+    #[arg(long)]
+    pub(crate) key_set: Vec<String>,
+}
+
+/// The development set-up.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Dev {
+    /// Make certificates, key-encryption key, policy and configurations; what is there is kept.
+    Init,
+    /// Make the set-up, start both daemons, create the development key sets, take a tour, and stay up until Ctrl-C.
+    Run {
+        /// The folder with the daemons' programs. Default: the one of this program.
+        #[arg(long, value_name = "DIR")]
+        programs: Option<PathBuf>,
+    },
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    text.strip_suffix('s')
+        .unwrap_or(text)
+        .parse()
+        .map(Duration::from_secs)
+        .map_err(|_not_a_number| format!("`{text}` is not a whole number of seconds"))
+}
+
+/// A variable of the environment.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the program's one place that reads the environment"
+)]
+pub(crate) fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}

@@ -1,0 +1,85 @@
+//! `crypto.jwks.v1.JwksService`.
+
+use crypto_proto::jwks::v1 as proto;
+use proto::jwks_service_server::JwksService;
+use service_kit::grants::Operation;
+use service_kit::identity::Caller;
+use service_kit::shutdown::Shutdown;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use super::fields::Fields;
+use super::status;
+use super::watch::Follower;
+use crate::refusal::Refusal;
+use crate::usecase::{DataPlane, JwksQuery};
+
+/// One answer is 4 MiB at most; the rest is for the other fields.
+const LARGEST_DOCUMENT: usize = 4 * 1024 * 1024 - 1024;
+
+/// The service over the use cases.
+#[derive(Clone, Debug)]
+pub(crate) struct Jwks {
+    pub(crate) plane: DataPlane,
+    pub(crate) shutdown: Shutdown,
+}
+
+#[tonic::async_trait]
+impl JwksService for Jwks {
+    type WatchTrustStream = ReceiverStream<Result<proto::WatchTrustResponse, Status>>;
+
+    async fn get_jwks(
+        &self,
+        request: Request<proto::GetJwksRequest>,
+    ) -> Result<Response<proto::GetJwksResponse>, Status> {
+        let caller = Caller::of(&request)
+            .map_err(status::unauthenticated)?
+            .clone();
+        let request = request.into_inner();
+        let mut fields = Fields::default();
+        let (tenant, issuer) = (fields.tenant(request.tenant), fields.issuer(request.issuer));
+        let (tenant, issuer) = fields.finish(Some((tenant, issuer)))?;
+        let answer = self.plane.jwks(
+            &caller,
+            JwksQuery {
+                tenant: &tenant,
+                issuer: &issuer,
+            },
+        )?;
+        if answer.document.json.len() > LARGEST_DOCUMENT {
+            return Err(Refusal::TooLarge(
+                "the JWK Set is larger than an answer may be: name an issuer",
+            )
+            .into());
+        }
+        let jwks_json = std::str::from_utf8(&answer.document.json)
+            .unwrap_or_default()
+            .to_owned();
+        Ok(Response::new(proto::GetJwksResponse {
+            jwks_json,
+            etag: answer.document.etag.clone(),
+            max_age: prost_types::Duration::try_from(answer.max_age).ok(),
+        }))
+    }
+
+    async fn watch_trust(
+        &self,
+        request: Request<proto::WatchTrustRequest>,
+    ) -> Result<Response<Self::WatchTrustStream>, Status> {
+        let caller = Caller::of(&request)
+            .map_err(status::unauthenticated)?
+            .clone();
+        let request = request.into_inner();
+        let mut fields = Fields::default();
+        let tenant = fields.tenant(request.tenant);
+        let key_sets = fields.key_sets("key_sets", request.key_sets);
+        let (tenant, key_sets) = fields.finish(Some((tenant, key_sets)))?;
+        self.plane
+            .access()
+            .require_all(&caller, Operation::Verify, &tenant, &key_sets)
+            .map_err(Refusal::from)?;
+        self.plane.demand_sign_sets(&tenant, &key_sets)?;
+        let follower = Follower::new(self.plane.clone(), caller, tenant, key_sets);
+        Ok(Response::new(follower.follow(self.shutdown.clone())))
+    }
+}

@@ -1,0 +1,283 @@
+//! One stream of `WatchTrust`: what a thin client needs to verify locally.
+//!
+//! ```text
+//! jwks (complete), revocations, lease  ->  (jwks (changed sets), revocations, lease | lease)*  ->  UNAVAILABLE
+//! ```
+//!
+//! A follower that fell behind the changes, or whose grants changed, is sent everything again as a complete `jwks`. A client that
+//! does not read is not waited for long: its stream ends, and it connects again.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crypto_proto::jwks::v1 as proto;
+use keyring::{Publish, State, Use};
+use proto::watch_trust_response::Event;
+use service_kit::clock::BootTime;
+use service_kit::grants::Operation;
+use service_kit::identity::Caller;
+use service_kit::shutdown::Shutdown;
+use tokio::sync::{broadcast, mpsc};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+
+use crate::keys::{Change, KeySet, StateRules, Version};
+use crate::refusal::Refusal;
+use crate::usecase::DataPlane;
+
+/// Events that wait for a client to read.
+const OUTBOX: usize = 64;
+/// Between leases.
+const LEASE_INTERVAL: Duration = Duration::from_secs(2);
+/// How long an event may wait for its client.
+const SEND_TIMEOUT: Duration = Duration::from_secs(10);
+/// Key sets in one event, so that it stays far below the largest answer.
+const SETS_PER_EVENT: usize = 100;
+
+type Outbox = mpsc::Sender<Result<proto::WatchTrustResponse, Status>>;
+
+/// Why a stream ends.
+enum End {
+    /// The client has gone, or does not read.
+    ClientGone,
+    /// The instance has nothing more to say.
+    NotReady(&'static str),
+}
+
+/// What one client follows.
+pub(super) struct Follower {
+    plane: DataPlane,
+    caller: Caller,
+    tenant: String,
+    named: Vec<String>,
+    opened: BootTime,
+    /// The sets that the client holds.
+    sent: HashSet<Arc<str>>,
+    /// The revoked keys that the client knows of.
+    revoked: HashSet<Arc<str>>,
+}
+
+impl Follower {
+    pub(super) fn new(
+        plane: DataPlane,
+        caller: Caller,
+        tenant: String,
+        named: Vec<String>,
+    ) -> Self {
+        let opened = plane.clock().boot();
+        Self {
+            plane,
+            caller,
+            tenant,
+            named,
+            opened,
+            sent: HashSet::new(),
+            revoked: HashSet::new(),
+        }
+    }
+
+    /// Runs until the client goes, the instance drains, or its lease runs out.
+    pub(super) fn follow(
+        mut self,
+        shutdown: Shutdown,
+    ) -> ReceiverStream<Result<proto::WatchTrustResponse, Status>> {
+        let (outbox, events) = mpsc::channel(OUTBOX);
+        tokio::spawn(async move {
+            let ended = tokio::select! {
+                ended = self.run(&outbox) => ended,
+                () = shutdown.triggered() => End::NotReady("the instance drains"),
+                () = outbox.closed() => End::ClientGone,
+            };
+            if let End::NotReady(what) = ended {
+                // A client that has gone does not hear it.
+                let _gone = outbox.try_send(Err(Refusal::not_ready(what).into()));
+            }
+        });
+        ReceiverStream::new(events)
+    }
+
+    async fn run(&mut self, outbox: &Outbox) -> End {
+        // Subscribed before the first snapshot is read: nothing in between is missed.
+        let mut changes = self.plane.keys().changes();
+        let mut grants = self.plane.access().changes();
+        let mut leases = interval(LEASE_INTERVAL);
+        leases.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        leases.reset();
+        let mut events = self.everything();
+        loop {
+            if let Err(end) = self.send(outbox, events).await {
+                return end;
+            }
+            events = tokio::select! {
+                change = changes.recv() => match change {
+                    Ok(Change::Sets(names)) => self.changed(&names),
+                    Ok(Change::All) | Err(broadcast::error::RecvError::Lagged(_)) => self.everything(),
+                    Err(broadcast::error::RecvError::Closed) => return End::NotReady("the instance drains"),
+                },
+                Ok(()) = grants.changed() => self.everything(),
+                _ = leases.tick() => Vec::new(),
+            };
+        }
+    }
+
+    /// Sends the events and, after them, the lease under which they count.
+    async fn send(&self, outbox: &Outbox, events: Vec<Event>) -> Result<(), End> {
+        self.lease()?;
+        for event in events {
+            offer(outbox, event).await?;
+        }
+        // Made only now: what came before may have waited for the client.
+        offer(outbox, Event::Lease(self.lease()?)).await
+    }
+
+    fn lease(&self) -> Result<proto::TrustLease, End> {
+        let left = self
+            .plane
+            .keys()
+            .verify_lease()
+            .map_err(|_out| End::NotReady("the instance's lease has run out"))?;
+        let snapshot = self.plane.keys().snapshot();
+        let age = self.plane.clock().boot().saturating_since(self.opened);
+        Ok(proto::TrustLease {
+            stream_age: prost_types::Duration::try_from(age).ok(),
+            valid_for: prost_types::Duration::try_from(left.min(snapshot.times().client_lease))
+                .ok(),
+            epoch: snapshot.epoch(),
+        })
+    }
+
+    /// All sets and all revocations.
+    fn everything(&mut self) -> Vec<Event> {
+        self.sent.clear();
+        self.revoked.clear();
+        let snapshot = self.plane.keys().snapshot_owned();
+        let tenant = snapshot.tenant(&self.tenant);
+        let sets: Vec<_> = tenant
+            .iter()
+            .flat_map(|tenant| tenant.sets())
+            .filter(|set| self.follows(set))
+            .cloned()
+            .collect();
+        let mut events = Vec::new();
+        let mut rest = sets.as_slice();
+        loop {
+            let (chunk, more) = rest.split_at(rest.len().min(SETS_PER_EVENT));
+            let key_sets = chunk.iter().map(trust_key_set).collect();
+            let complete = events.is_empty();
+            events.push(Event::Jwks(proto::TrustJwks {
+                complete,
+                key_sets,
+                removed_key_sets: Vec::new(),
+            }));
+            rest = more;
+            if rest.is_empty() {
+                break;
+            }
+        }
+        self.sent
+            .extend(sets.iter().map(|set| Arc::clone(&set.name)));
+        let kids = self.newly_revoked(&sets);
+        events.push(Event::Revocations(proto::TrustRevocations { kids }));
+        events
+    }
+
+    /// The sets of these names, as they now are. Revocations go first: nothing may be believed a moment longer.
+    fn changed(&mut self, names: &[(Arc<str>, Arc<str>)]) -> Vec<Event> {
+        let snapshot = self.plane.keys().snapshot_owned();
+        let (mut present, mut removed) = (Vec::new(), Vec::new());
+        for (_, name) in names.iter().filter(|(tenant, _)| **tenant == *self.tenant) {
+            match snapshot
+                .set(&self.tenant, name)
+                .filter(|set| self.follows(set))
+            {
+                Some(set) => present.push(Arc::clone(set)),
+                None if self.sent.remove(name) => removed.push(name.to_string()),
+                None => {}
+            }
+        }
+        self.sent
+            .extend(present.iter().map(|set| Arc::clone(&set.name)));
+        let mut events = Vec::new();
+        let kids = self.newly_revoked(&present);
+        if !kids.is_empty() {
+            events.push(Event::Revocations(proto::TrustRevocations { kids }));
+        }
+        if !present.is_empty() || !removed.is_empty() {
+            let key_sets = present.iter().map(trust_key_set).collect();
+            events.push(Event::Jwks(proto::TrustJwks {
+                complete: false,
+                key_sets,
+                removed_key_sets: removed,
+            }));
+        }
+        events
+    }
+
+    fn follows(&self, set: &KeySet) -> bool {
+        set.key_use == Use::Sign
+            && set.publish >= Publish::Internal
+            && (self.named.is_empty() || self.named.iter().any(|name| **name == *set.name))
+            && self
+                .plane
+                .access()
+                .allows(&self.caller, Operation::Verify, &self.tenant, &set.name)
+    }
+
+    fn newly_revoked(&mut self, sets: &[Arc<KeySet>]) -> Vec<String> {
+        let versions = sets.iter().flat_map(|set| &set.versions);
+        let revoked = versions.filter(|version| version.state == State::Revoked);
+        let new = revoked.filter(|version| self.revoked.insert(Arc::clone(&version.kid)));
+        new.map(|version| version.kid.to_string()).collect()
+    }
+}
+
+/// Waits for a slow client a little, and for one that reads nothing not at all beyond that.
+async fn offer(outbox: &Outbox, event: Event) -> Result<(), End> {
+    let response = proto::WatchTrustResponse { event: Some(event) };
+    match timeout(SEND_TIMEOUT, outbox.send(Ok(response))).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) | Err(_) => Err(End::ClientGone),
+    }
+}
+
+fn trust_key_set(set: &Arc<KeySet>) -> proto::TrustKeySet {
+    let seconds = |seconds: u64| {
+        let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
+        Some(prost_types::Duration { seconds, nanos: 0 })
+    };
+    proto::TrustKeySet {
+        name: set.name.to_string(),
+        issuer: set.issuer.to_string(),
+        typ: set.profile.typ.clone(),
+        expiry_optional: set.profile.expiry_optional,
+        hint_window: seconds(set.profile.hint_window),
+        keys: set
+            .versions
+            .iter()
+            .filter_map(|version| trust_key(version))
+            .collect(),
+        max_lifetime: seconds(set.profile.max_lifetime),
+    }
+}
+
+/// A key of which nothing is held is good for nothing here either, and is left out: all but the news that it is revoked.
+fn trust_key(version: &Version) -> Option<proto::TrustKey> {
+    let is_held = version.public.is_some() || version.sealed.is_some();
+    if !is_held && version.state != State::Revoked {
+        return None;
+    }
+    let state = match version.state {
+        State::Revoked => proto::TrustState::Revoked,
+        state if state.verifies_access() => proto::TrustState::Verifies,
+        state if state.verifies_hints() => proto::TrustState::HintOnly,
+        _ => return None,
+    };
+    Some(proto::TrustKey {
+        kid: version.kid.to_string(),
+        algorithm: version.algorithm.name().to_owned(),
+        state: state.into(),
+        jwk: version.jwk_json().unwrap_or_default(),
+    })
+}

@@ -1,0 +1,7 @@
+//! HTTP: JWK Sets for everybody.
+
+mod document;
+mod jwks;
+
+pub use document::JwksDocument;
+pub(crate) use jwks::router;

@@ -1,0 +1,184 @@
+//! Parsed private and secret keys, cached.
+//!
+//! The cache holds what it costs to make and is never asked about state: a request finds its key in the snapshot, and
+//! only then its parsed form here, under the generation of what was received. So a revoked key cannot come back from it, and
+//! a key that falls out is parsed again.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use jose::algorithm::{Algorithm, ContentEncryption};
+use jose::jwe::{Decrypter, Encrypter};
+use jose::key::{KeyError, KeyMaterial};
+use jose::provider::{Sign, Verify};
+use jose_aws_lc::AwsLc;
+use jose_aws_lc::jwe::SharedKey;
+use moka::policy::EvictionPolicy;
+use moka::sync::Cache;
+
+use super::model::Version;
+use super::sealed::{SealedError, SealedKey};
+
+/// Keys that nobody asked for so long leave memory; so do those of generations that are no longer fed.
+const LONGEST_IDLE: Duration = Duration::from_secs(600);
+
+/// A key in the engine's form. The engine zeroises its copy when the last handle is gone.
+#[derive(Clone)]
+enum Parsed {
+    Signer(Arc<dyn Sign>),
+    Mac {
+        sign: Arc<dyn Sign>,
+        verify: Arc<dyn Verify>,
+    },
+    Decrypter(Arc<dyn Decrypter>),
+    Shared(Arc<SharedKey>),
+}
+
+impl fmt::Debug for Parsed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Parsed(redacted)")
+    }
+}
+
+/// Why a key has no parsed form. It is the feed's fault or the engine's, never a caller's.
+#[derive(Clone, Debug, thiserror::Error)]
+enum Unusable {
+    #[error(transparent)]
+    Sealed(#[from] SealedError),
+    #[error(transparent)]
+    Key(#[from] KeyError),
+}
+
+/// How often the cache had a key.
+#[derive(Debug, Default)]
+struct Counts {
+    hits: AtomicU64,
+    misses: AtomicU64,
+}
+
+/// The cache. Cheap to clone; many misses on one key parse it once.
+#[derive(Clone, Debug)]
+pub struct PrivateKeys {
+    parsed: Cache<u64, Parsed>,
+    counts: Arc<Counts>,
+}
+
+impl PrivateKeys {
+    /// A cache of at most `capacity` keys. The one least recently used goes first; a new one always enters.
+    #[must_use]
+    pub fn new(capacity: u64) -> Self {
+        let parsed = Cache::builder()
+            .max_capacity(capacity)
+            .eviction_policy(EvictionPolicy::lru())
+            .time_to_idle(LONGEST_IDLE)
+            .build();
+        Self {
+            parsed,
+            counts: Arc::default(),
+        }
+    }
+
+    /// Keys that are held now, about.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.parsed.entry_count()
+    }
+
+    /// Whether it holds no key.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How often a key was there.
+    #[must_use]
+    pub fn hits(&self) -> u64 {
+        self.counts.hits.load(Ordering::Relaxed)
+    }
+
+    /// How often a key was parsed.
+    #[must_use]
+    pub fn misses(&self) -> u64 {
+        self.counts.misses.load(Ordering::Relaxed)
+    }
+
+    /// What signs with the version.
+    pub(crate) fn signer(&self, version: &Version) -> Option<Arc<dyn Sign>> {
+        match self.parsed(version, None)? {
+            Parsed::Signer(sign) | Parsed::Mac { sign, .. } => Some(sign),
+            Parsed::Decrypter(_) | Parsed::Shared(_) => None,
+        }
+    }
+
+    /// What verifies with a symmetric version.
+    pub(crate) fn mac_verifier(&self, version: &Version) -> Option<Arc<dyn Verify>> {
+        match self.parsed(version, None)? {
+            Parsed::Mac { verify, .. } => Some(verify),
+            Parsed::Signer(_) | Parsed::Decrypter(_) | Parsed::Shared(_) => None,
+        }
+    }
+
+    /// What decrypts with the version.
+    pub(crate) fn decrypter(
+        &self,
+        version: &Version,
+        enc: Option<ContentEncryption>,
+    ) -> Option<Arc<dyn Decrypter>> {
+        match self.parsed(version, enc)? {
+            Parsed::Decrypter(key) => Some(key),
+            Parsed::Shared(key) => Some(key),
+            Parsed::Signer(_) | Parsed::Mac { .. } => None,
+        }
+    }
+
+    /// What encrypts with a symmetric version.
+    pub(crate) fn encrypter(
+        &self,
+        version: &Version,
+        enc: Option<ContentEncryption>,
+    ) -> Option<Arc<dyn Encrypter>> {
+        match self.parsed(version, enc)? {
+            Parsed::Shared(key) => Some(key),
+            Parsed::Signer(_) | Parsed::Mac { .. } | Parsed::Decrypter(_) => None,
+        }
+    }
+
+    fn parsed(&self, version: &Version, enc: Option<ContentEncryption>) -> Option<Parsed> {
+        let sealed = version.sealed.as_ref()?;
+        if let Some(parsed) = self.parsed.get(&sealed.generation()) {
+            self.counts.hits.fetch_add(1, Ordering::Relaxed);
+            return Some(parsed);
+        }
+        self.counts.misses.fetch_add(1, Ordering::Relaxed);
+        let parse = || parse(sealed, version.algorithm, enc);
+        let parsed = self.parsed.try_get_with(sealed.generation(), parse);
+        parsed.inspect_err(|error| tracing::error!(kid = %version.kid, %error, "a fed private key is unusable")).ok()
+    }
+}
+
+fn parse(
+    sealed: &SealedKey,
+    algorithm: Algorithm,
+    enc: Option<ContentEncryption>,
+) -> Result<Parsed, Unusable> {
+    let material = KeyMaterial::from_bytes(algorithm, &sealed.open()?)?;
+    Ok(match (algorithm, &material) {
+        (Algorithm::Jws(jws), KeyMaterial::Symmetric(secret)) => Parsed::Mac {
+            sign: AwsLc.signing_key(jws, &material)?,
+            verify: AwsLc.mac_verifying_key(jws, secret)?,
+        },
+        (Algorithm::Jws(jws), KeyMaterial::Private(_)) => {
+            Parsed::Signer(AwsLc.signing_key(jws, &material)?)
+        }
+        (Algorithm::Jwe(jwe), KeyMaterial::Symmetric(secret)) => {
+            let fixed = (jwe == jose::algorithm::KeyManagement::Dir)
+                .then(|| enc.unwrap_or(ContentEncryption::A256Gcm));
+            Parsed::Shared(Arc::new(AwsLc.shared_key(jwe, fixed, secret)?))
+        }
+        (Algorithm::Jwe(jwe), KeyMaterial::Private(_)) => {
+            Parsed::Decrypter(AwsLc.decrypter(jwe, None, &material)?)
+        }
+    })
+}

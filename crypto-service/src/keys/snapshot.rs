@@ -1,0 +1,179 @@
+//! The snapshot: everything that a request may know of keys, in one immutable value.
+//!
+//! Nothing in it is looked up by walking: sets by name, keys by `kid`, published documents by issuer. A change makes
+//! a new snapshot that shares with the old one all but what changed.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::model::{KeySet, Version};
+use super::sharded::ShardedMap;
+use crate::http::JwksDocument;
+
+/// Times that hold for every set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Times {
+    /// The longest max-age of a JWK Set.
+    pub jwks_max_age: Duration,
+    /// The longest lease of a thin client.
+    pub client_lease: Duration,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self {
+            jwks_max_age: Duration::from_secs(300),
+            client_lease: Duration::from_secs(300),
+        }
+    }
+}
+
+/// The state of all keys at one epoch.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// False until the first snapshot is applied; an empty store has epoch 0.
+    pub(super) received: bool,
+    pub(super) epoch: u64,
+    pub(super) times: Times,
+    pub(super) tenants: ShardedMap<Arc<Tenant>>,
+}
+
+impl Snapshot {
+    /// The epoch of the key store that this shows; 0 before the first.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Whether a first snapshot has been received.
+    #[must_use]
+    pub fn is_received(&self) -> bool {
+        self.received
+    }
+
+    /// Times that hold for every set.
+    #[must_use]
+    pub fn times(&self) -> Times {
+        self.times
+    }
+
+    pub(crate) fn tenant(&self, name: &str) -> Option<&Arc<Tenant>> {
+        self.tenants.get(name)
+    }
+
+    /// A key set by its name.
+    pub(crate) fn set(&self, tenant: &str, name: &str) -> Option<&Arc<KeySet>> {
+        self.tenant(tenant)?.set(name)
+    }
+
+    /// How many key sets there are.
+    #[must_use]
+    pub fn key_sets(&self) -> usize {
+        self.tenants.values().map(|tenant| tenant.sets.len()).sum()
+    }
+}
+
+/// A key and the set that it stands in.
+#[derive(Clone, Debug)]
+pub(crate) struct KeyRef {
+    pub(crate) set: Arc<KeySet>,
+    pub(crate) version: Arc<Version>,
+}
+
+/// One tenant's keys.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tenant {
+    pub(super) sets: ShardedMap<Arc<KeySet>>,
+    pub(super) kids: ShardedMap<KeyRef>,
+    pub(super) published: Published,
+}
+
+impl Tenant {
+    /// A key by its id, which is unique in the tenant.
+    pub(crate) fn key(&self, kid: &str) -> Option<&KeyRef> {
+        self.kids.get(kid)
+    }
+
+    pub(crate) fn set(&self, name: &str) -> Option<&Arc<KeySet>> {
+        self.sets.get(name)
+    }
+
+    pub(crate) fn sets(&self) -> impl Iterator<Item = &Arc<KeySet>> {
+        self.sets.values()
+    }
+
+    /// The JWK Set of all public sets, or of one issuer's.
+    pub(crate) fn jwks(&self, issuer: Option<&str>) -> Option<&Arc<JwksDocument>> {
+        match issuer {
+            None => Some(&self.published.all),
+            Some(issuer) => self.published.by_issuer.get(issuer),
+        }
+    }
+
+    /// Puts a set in the place of the one of its name.
+    pub(super) fn put(&mut self, set: &Arc<KeySet>) -> Option<Arc<KeySet>> {
+        let before = self.sets.insert(Arc::clone(&set.name), Arc::clone(set));
+        self.forget_kids(before.as_ref());
+        for version in &set.versions {
+            let key = KeyRef {
+                set: Arc::clone(set),
+                version: Arc::clone(version),
+            };
+            self.kids.insert(Arc::clone(&version.kid), key);
+        }
+        before
+    }
+
+    /// Takes a set out.
+    pub(super) fn take(&mut self, name: &str) -> Option<Arc<KeySet>> {
+        let before = self.sets.remove(name);
+        self.forget_kids(before.as_ref());
+        before
+    }
+
+    /// Renders the published documents anew; called only where what is published has changed.
+    pub(super) fn publish(&mut self) {
+        let mut public: Vec<_> = self.sets.values().filter(|set| is_public(set)).collect();
+        public.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut by_issuer: HashMap<&str, Vec<&Arc<KeySet>>> = HashMap::new();
+        for set in &public {
+            if let Some(issuer) = set.issuer() {
+                by_issuer.entry(issuer).or_default().push(set);
+            }
+        }
+        let render = |(issuer, sets): (&str, Vec<&Arc<KeySet>>)| {
+            (issuer.into(), JwksDocument::render(&sets))
+        };
+        let by_issuer = by_issuer.into_iter().map(render).collect();
+        self.published = Published {
+            all: JwksDocument::render(&public),
+            by_issuer,
+        };
+    }
+
+    fn forget_kids(&mut self, set: Option<&Arc<KeySet>>) {
+        let Some(set) = set else { return };
+        for version in &set.versions {
+            // A kid that another set has taken over in the same change stays with that one.
+            if self
+                .key(&version.kid)
+                .is_some_and(|key| key.set.name == set.name)
+            {
+                self.kids.remove(&version.kid);
+            }
+        }
+    }
+}
+
+pub(super) fn is_public(set: &KeySet) -> bool {
+    set.publish == keyring::Publish::Public
+        && matches!(set.key_use, keyring::Use::Sign | keyring::Use::Encrypt)
+}
+
+/// A tenant's JWK Sets, rendered when the snapshot is made.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Published {
+    all: Arc<JwksDocument>,
+    by_issuer: HashMap<Box<str>, Arc<JwksDocument>>,
+}

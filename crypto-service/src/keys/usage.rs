@@ -1,0 +1,182 @@
+//! What the instance has signed: the highest `exp` per key, and which keys have a signature under way.
+//!
+//! The key-manager retires a key early only when every instance says that nothing of it is still being made, so a
+//! signature counts as under way from *before* its key is looked up in the snapshot for the last time.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A message has room for so many; what is left over goes with the next.
+const MARKS_PER_REPORT: usize = 10_000;
+
+/// One key's usage, shared by every snapshot that holds the key.
+#[derive(Debug)]
+pub(crate) struct Usage {
+    tenant: Arc<str>,
+    kid: Arc<str>,
+    highest_exp: AtomicU64,
+    reported_exp: AtomicU64,
+    in_flight: AtomicU32,
+    enlisted: AtomicBool,
+}
+
+impl Usage {
+    /// A key that has signed nothing.
+    pub(crate) fn new(tenant: Arc<str>, kid: Arc<str>) -> Arc<Self> {
+        Arc::new(Self {
+            tenant,
+            kid,
+            highest_exp: AtomicU64::new(0),
+            reported_exp: AtomicU64::new(0),
+            in_flight: AtomicU32::new(0),
+            enlisted: AtomicBool::new(false),
+        })
+    }
+}
+
+/// A signature under way. It counts until dropped, also when its caller has gone.
+pub(crate) struct InFlight(Arc<Usage>);
+
+impl InFlight {
+    /// Notes the `exp` of the token that is about to be signed.
+    pub(crate) fn will_expire(&self, exp: u64) {
+        self.0.highest_exp.fetch_max(exp, Ordering::AcqRel);
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl fmt::Debug for InFlight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("InFlight").field(&self.0.kid).finish()
+    }
+}
+
+/// The highest `exp` of one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HighWater {
+    pub(crate) tenant: Arc<str>,
+    pub(crate) kid: Arc<str>,
+    /// Seconds since the epoch.
+    pub(crate) exp: u64,
+}
+
+/// What an ack or a renewal reports.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Report {
+    pub(crate) high_water: Vec<HighWater>,
+    pub(crate) in_flight: Vec<Arc<str>>,
+}
+
+/// By tenant and kid.
+type Signed = HashMap<(Arc<str>, Arc<str>), Arc<Usage>>;
+
+/// The keys that have signed since the start of the instance.
+#[derive(Debug, Default)]
+pub(crate) struct UsageBook {
+    signed: Mutex<Signed>,
+}
+
+impl UsageBook {
+    /// Begins a signature. Only a key's first one takes the lock.
+    pub(crate) fn begin(&self, usage: &Arc<Usage>) -> InFlight {
+        usage.in_flight.fetch_add(1, Ordering::AcqRel);
+        if !usage.enlisted.swap(true, Ordering::AcqRel) {
+            let key = (Arc::clone(&usage.tenant), Arc::clone(&usage.kid));
+            self.lock().insert(key, Arc::clone(usage));
+        }
+        InFlight(Arc::clone(usage))
+    }
+
+    /// What rose since the last report, and what is under way. A key whose set went away and came back keeps its mark.
+    pub(crate) fn report(&self) -> Report {
+        let mut report = Report::default();
+        for usage in self.lock().values() {
+            // In flight is read first: a signature that ends in between has then already noted its `exp`.
+            if usage.in_flight.load(Ordering::Acquire) > 0 {
+                report.in_flight.push(Arc::clone(&usage.kid));
+            }
+            if report.high_water.len() >= MARKS_PER_REPORT {
+                continue;
+            }
+            let exp = usage.highest_exp.load(Ordering::Acquire);
+            if usage.reported_exp.swap(exp, Ordering::AcqRel) < exp {
+                let (tenant, kid) = (Arc::clone(&usage.tenant), Arc::clone(&usage.kid));
+                report.high_water.push(HighWater { tenant, kid, exp });
+            }
+        }
+        report
+    }
+
+    /// A report may have been lost with its stream: the next one tells everything again.
+    pub(crate) fn forget_reports(&self) {
+        for usage in self.lock().values() {
+            usage.reported_exp.store(0, Ordering::Release);
+        }
+    }
+
+    /// The usage of a key that has signed before, so that a new snapshot continues it.
+    pub(crate) fn known(&self, tenant: &Arc<str>, kid: &Arc<str>) -> Option<Arc<Usage>> {
+        self.lock()
+            .get(&(Arc::clone(tenant), Arc::clone(kid)))
+            .cloned()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Signed> {
+        self.signed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mark(kid: &str, exp: u64) -> HighWater {
+        HighWater {
+            tenant: "default".into(),
+            kid: kid.into(),
+            exp,
+        }
+    }
+
+    #[test]
+    fn only_what_rose_is_reported_and_a_new_stream_hears_everything() {
+        let book = UsageBook::default();
+        let usage = Usage::new("default".into(), "k1".into());
+        let signing = book.begin(&usage);
+        signing.will_expire(200);
+        signing.will_expire(100);
+        assert_eq!(
+            book.report(),
+            Report {
+                high_water: vec![mark("k1", 200)],
+                in_flight: vec!["k1".into()]
+            }
+        );
+        drop(signing);
+        assert_eq!(book.report(), Report::default());
+        book.begin(&usage).will_expire(300);
+        assert_eq!(book.report().high_water, [mark("k1", 300)]);
+        book.forget_reports();
+        assert_eq!(book.report().high_water, [mark("k1", 300)]);
+    }
+
+    #[test]
+    fn a_key_that_has_signed_is_known_by_name() {
+        let book = UsageBook::default();
+        let (tenant, kid): (Arc<str>, Arc<str>) = ("default".into(), "k1".into());
+        assert!(book.known(&tenant, &kid).is_none());
+        let usage = Usage::new(Arc::clone(&tenant), Arc::clone(&kid));
+        drop(book.begin(&usage));
+        assert!(
+            book.known(&tenant, &kid)
+                .is_some_and(|known| Arc::ptr_eq(&known, &usage))
+        );
+    }
+}

@@ -1,0 +1,347 @@
+//! Assembly: the parts are built once here, served, and drained in order.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::Router;
+use service_kit::clock::{SharedClock, SystemClock};
+use service_kit::grants::{self, PolicyError, PolicyHandle};
+use service_kit::layers::{InFlight, RpcMetrics, Stack};
+use service_kit::serve::{self, Drained, HttpOptions};
+use service_kit::shutdown::Shutdown;
+use service_kit::telemetry::{Metrics, Probe, operations_router};
+use service_kit::tls::{Credentials, EndpointError, HttpsCertificate, TlsError, endpoint};
+use service_kit::watched::POLL_INTERVAL;
+use tokio::net::TcpListener;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+use crate::config::{Config, Engine};
+use crate::grpc;
+use crate::http;
+use crate::keys::feed::{Feed, FeedOptions, NoEphemeralKey};
+use crate::keys::{KeysReader, KeysWriter, PrivateKeys, pair};
+use crate::lanes::Lanes;
+use crate::metrics::{ServiceMetrics, StateCollector};
+use crate::policy::Access;
+use crate::usecase::{DataPlane, Parts};
+
+/// How often readiness is looked at besides each turn of the keys: a lease runs out by itself.
+const READINESS_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Why the service does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A port cannot be bound.
+    #[error("cannot listen on {address}: {error}")]
+    Bind {
+        /// Where.
+        address: SocketAddr,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// TLS material cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The policy file cannot be used.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// The key-manager's endpoint cannot be used.
+    #[error("feed.endpoint: {0}")]
+    Endpoint(#[from] EndpointError),
+    /// Crypto threads cannot be started.
+    #[error("cannot start the crypto threads: {0}")]
+    Threads(#[source] io::Error),
+    /// The reflection service cannot be built.
+    #[error("cannot build the reflection service: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// No ephemeral key.
+    #[error(transparent)]
+    Key(#[from] NoEphemeralKey),
+}
+
+/// Bound ports. Tests bind port 0.
+#[derive(Debug)]
+pub struct Listeners {
+    /// For callers.
+    pub grpc: TcpListener,
+    /// For everybody.
+    pub http: TcpListener,
+}
+
+impl Listeners {
+    /// Binds the configured ports.
+    ///
+    /// # Errors
+    /// [`StartError::Bind`].
+    pub async fn bind(config: &Config) -> Result<Self, StartError> {
+        Ok(Self {
+            grpc: bind(config.grpc.listen).await?,
+            http: bind(config.http.listen).await?,
+        })
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| StartError::Bind { address, error })
+}
+
+/// Runs the service until shutdown: servers drain first, then the feed says goodbye.
+///
+/// # Errors
+/// [`StartError`]; once it serves there is none.
+pub async fn run(
+    config: Config,
+    listeners: Listeners,
+    shutdown: Shutdown,
+) -> Result<(), StartError> {
+    let (server, writer) = Server::build(config, SystemClock::shared())?;
+    let feed = Feed::new(server.feed_options()?, writer)?;
+    let stop_feed = Shutdown::new();
+    let feed = tokio::spawn(Box::pin(feed.run(stop_feed.clone())));
+    let served = Box::pin(server.serve(listeners, shutdown)).await;
+    stop_feed.trigger();
+    if feed.await.is_err() {
+        tracing::error!("the key feed ended in a panic");
+    }
+    served
+}
+
+/// The service without its feed. Whoever holds the [`KeysWriter`] of its pair says which keys there are.
+#[derive(Debug)]
+pub struct Server {
+    config: Config,
+    credentials: Credentials,
+    https: Option<HttpsCertificate>,
+    policy: PolicyHandle,
+    plane: DataPlane,
+    clock: SharedClock,
+    metrics: Metrics,
+    service_metrics: ServiceMetrics,
+}
+
+impl Server {
+    /// Reads files and builds every part.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn build(config: Config, clock: SharedClock) -> Result<(Self, KeysWriter), StartError> {
+        let credentials = Credentials::open(&config.tls, clock.clone())?;
+        let has_https = !config.http.cert.as_os_str().is_empty();
+        let https = has_https
+            .then(|| HttpsCertificate::open(&config.http.cert, &config.http.key, clock.clone()));
+        let https = https.transpose()?;
+        let policy = grants::open(&config.policy.file)?;
+        let lanes = Lanes::start().map_err(StartError::Threads)?;
+        let metrics = Metrics::new("crypto_service", env!("CARGO_PKG_VERSION"));
+        credentials.register(&metrics);
+        policy.register(&metrics);
+        let service_metrics = ServiceMetrics::new(&metrics);
+        let (writer, keys) = pair(clock.clone(), config.feed.terms());
+        let private = PrivateKeys::new(config.cache.keys);
+        StateCollector {
+            keys: keys.clone(),
+            private: private.clone(),
+            lanes: lanes.clone(),
+        }
+        .register(&metrics);
+        let plane = DataPlane::new(Parts {
+            keys,
+            access: Access::new(policy.clone()),
+            lanes,
+            private,
+            clock: clock.clone(),
+            metrics: service_metrics.clone(),
+        });
+        let server = Self {
+            config,
+            credentials,
+            https,
+            policy,
+            plane,
+            clock,
+            metrics,
+            service_metrics,
+        };
+        Ok((server, writer))
+    }
+
+    /// The use cases.
+    #[must_use]
+    pub fn plane(&self) -> &DataPlane {
+        &self.plane
+    }
+
+    /// What the feed of this server stands on.
+    ///
+    /// # Errors
+    /// [`StartError::Endpoint`].
+    pub fn feed_options(&self) -> Result<FeedOptions, StartError> {
+        let feed = &self.config.feed;
+        let endpoint = endpoint(&feed.endpoint)?
+            .connect_timeout(Duration::from_secs(3))
+            .http2_keep_alive_interval(Duration::from_secs(5))
+            .keep_alive_timeout(Duration::from_secs(5))
+            .keep_alive_while_idle(true);
+        Ok(FeedOptions {
+            endpoint,
+            key_manager: Some(feed.key_manager.clone()).filter(|name| !name.is_empty()),
+            credentials: self.credentials.clone(),
+            clock: self.clock.clone(),
+            metrics: self.service_metrics.clone(),
+        })
+    }
+
+    /// Serves until shutdown and drains: health first, then streams and calls.
+    ///
+    /// # Errors
+    /// [`StartError::Reflection`].
+    pub async fn serve(self, listeners: Listeners, shutdown: Shutdown) -> Result<(), StartError> {
+        let stop = Shutdown::new();
+        let (health, health_service) = tonic_health::server::health_reporter();
+        say_health(&health, ServingStatus::NotServing).await;
+        health
+            .set_service_status(grpc::SIGNING, ServingStatus::NotServing)
+            .await;
+        let routes = grpc::routes(&self.plane, health_service, stop.clone())?;
+        let stack = Stack {
+            metrics: RpcMetrics::new(&self.metrics, grpc::RPCS),
+            clock: self.clock.clone(),
+            in_flight: InFlight::new(self.config.grpc.max_in_flight),
+            longest_deadline: self.config.grpc.longest_deadline.get(),
+            refusals: grpc::refusals(),
+        };
+        tokio::spawn(self.credentials.clone().watch(stop.clone()));
+        tokio::spawn(self.policy.clone().watch(POLL_INTERVAL, stop.clone()));
+        if let Some(https) = &self.https {
+            tokio::spawn(https.clone().watch(stop.clone()));
+        }
+        tokio::spawn(follow_readiness(
+            self.plane.keys().clone(),
+            health,
+            shutdown,
+            stop.clone(),
+        ));
+        say_where(&listeners, self.config.lanes.engine);
+        let router = self.router(stop.clone());
+        let credentials = self.credentials.clone();
+        let (grpc, http) = tokio::join!(
+            Box::pin(serve::grpc(
+                listeners.grpc,
+                credentials,
+                stack.around(routes),
+                self.config.limits.clone(),
+                stop.clone()
+            )),
+            Box::pin(serve::http(
+                listeners.http,
+                self.https.clone(),
+                router,
+                HttpOptions::default(),
+                stop
+            )),
+        );
+        for (port, drained) in [("grpc", grpc), ("http", http)] {
+            if let Drained::Cut(connections) = drained {
+                tracing::warn!(
+                    port,
+                    connections,
+                    "connections were cut at the end of the drain"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn router(&self, stop: Shutdown) -> Router {
+        let keys = self.plane.keys().clone();
+        let ready = move || {
+            if stop.is_triggered() {
+                Probe::Failing("draining".into())
+            } else {
+                probe(&keys)
+            }
+        };
+        let operations = operations_router(self.metrics.clone(), || Probe::Ok, ready);
+        operations.merge(http::router(
+            self.plane.clone(),
+            Some(self.config.http.jwks_max_age.get()),
+        ))
+    }
+}
+
+/// Ready is who can verify. That an instance may no longer sign does not take its traffic away: health says it under a
+/// name of its own, and metrics show the seconds.
+fn probe(keys: &KeysReader) -> Probe {
+    match (keys.is_ready(), keys.verify_lease().is_ok()) {
+        (true, _) => Probe::Ok,
+        (false, true) => Probe::Failing("no keys have been received yet".into()),
+        (false, false) => Probe::Failing(
+            "there is no lease: the key-manager has not been heard from for too long".into(),
+        ),
+    }
+}
+
+/// Turns health with readiness. At shutdown it turns back first, and only then lets the servers drain.
+async fn follow_readiness(
+    keys: KeysReader,
+    health: HealthReporter,
+    shutdown: Shutdown,
+    stop: Shutdown,
+) {
+    let mut turns = keys.turns();
+    let (mut serving, mut signing) = (false, false);
+    loop {
+        if keys.is_ready() != serving {
+            serving = !serving;
+            tracing::info!(serving, "readiness turns");
+            say_health(&health, status(serving)).await;
+        }
+        if keys.sign_lease().is_ok() != signing {
+            signing = !signing;
+            tracing::info!(signing, "readiness to sign turns");
+            health
+                .set_service_status(grpc::SIGNING, status(signing))
+                .await;
+        }
+        tokio::select! {
+            () = shutdown.triggered() => break,
+            Ok(()) = turns.changed() => {}
+            () = tokio::time::sleep(READINESS_INTERVAL) => {}
+        }
+    }
+    health
+        .set_service_status(grpc::SIGNING, ServingStatus::NotServing)
+        .await;
+    say_health(&health, ServingStatus::NotServing).await;
+    stop.trigger();
+}
+
+fn status(serving: bool) -> ServingStatus {
+    if serving {
+        ServingStatus::Serving
+    } else {
+        ServingStatus::NotServing
+    }
+}
+
+async fn say_health(health: &HealthReporter, status: ServingStatus) {
+    for service in grpc::SERVICES {
+        health.set_service_status(service, status).await;
+    }
+}
+
+/// Every engine setting means aws-lc in this build; the line says which one works.
+fn say_where(listeners: &Listeners, asked: Engine) {
+    let address = |listener: &TcpListener| {
+        listener
+            .local_addr()
+            .map(|address| address.to_string())
+            .unwrap_or_default()
+    };
+    let (grpc, http) = (address(&listeners.grpc), address(&listeners.http));
+    tracing::info!(grpc, http, engine = "aws-lc", ?asked, "listening");
+}

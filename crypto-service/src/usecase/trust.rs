@@ -1,0 +1,105 @@
+//! One caller's view of the keys: what the shared verification asks.
+
+use std::sync::Arc;
+
+use jose::algorithm::{Algorithm, JwsAlgorithm};
+use jose::jwt::{KeyState, Lookup, Trust, TrustedKey, Verifier};
+use keyring::{State, Use};
+use service_kit::grants::Operation;
+use service_kit::identity::Caller;
+
+use crate::keys::{KeyRef, KeySet, PrivateKeys, Tenant, Version};
+use crate::policy::Access;
+
+/// The SIGN sets of one tenant that a caller may verify with. The key is found first and its set's grant asked then:
+/// nothing here grows with the number of key sets.
+#[derive(Debug)]
+pub(super) struct CallersView<'a> {
+    pub(super) caller: &'a Caller,
+    pub(super) access: &'a Access,
+    pub(super) tenant_name: &'a str,
+    pub(super) tenant: Option<&'a Arc<Tenant>>,
+    pub(super) private: &'a PrivateKeys,
+    /// The sets that were named; grants on these have been demanded already.
+    pub(super) named: &'a [String],
+    pub(super) audience_unchecked: bool,
+}
+
+impl CallersView<'_> {
+    fn may_use(&self, set: &KeySet) -> bool {
+        if set.key_use != Use::Sign {
+            return false;
+        }
+        if !self.named.is_empty() {
+            return self.named.iter().any(|name| **name == *set.name);
+        }
+        let granted = |operation| {
+            self.access
+                .allows(self.caller, operation, self.tenant_name, &set.name)
+        };
+        granted(Operation::Verify)
+            && (!self.audience_unchecked || granted(Operation::VerifyUncheckedAudience))
+    }
+
+    fn trusted<'t>(&self, set: &'t KeySet, version: &'t Version) -> Lookup<'t> {
+        let Algorithm::Jws(algorithm) = version.algorithm else {
+            return Lookup::Unknown;
+        };
+        let state = match version.state {
+            State::Prepared => KeyState::Prepared,
+            State::Active => KeyState::Active,
+            State::Retiring => KeyState::Retiring,
+            State::Retired => KeyState::Retired,
+            State::Revoked => return Lookup::Revoked,
+            State::Destroyed => return Lookup::Unknown,
+        };
+        let Some(verifier) = self.verifier(version) else {
+            return Lookup::Unknown;
+        };
+        Lookup::Found(TrustedKey {
+            kid: &version.kid,
+            key_set: &set.name,
+            issuer: set.issuer(),
+            profile: &set.verifier_profile,
+            state,
+            algorithm,
+            verifier,
+        })
+    }
+
+    fn verifier<'t>(&self, version: &'t Version) -> Option<Verifier<'t>> {
+        match &version.public {
+            Some(public) => public.verifier().map(|key| Verifier::Held(&**key)),
+            None => self.private.mac_verifier(version).map(Verifier::Shared),
+        }
+    }
+}
+
+impl Trust for CallersView<'_> {
+    fn key(&self, kid: &str) -> Lookup<'_> {
+        match self.tenant.and_then(|tenant| tenant.key(kid)) {
+            Some(KeyRef { set, version }) if self.may_use(set) => self.trusted(set, version),
+            _ => Lookup::Unknown,
+        }
+    }
+
+    fn only_key(&self, key_set: &str, algorithm: JwsAlgorithm) -> Lookup<'_> {
+        let set = self
+            .tenant
+            .and_then(|tenant| tenant.set(key_set))
+            .filter(|set| self.may_use(set));
+        let Some(set) = set else {
+            return Lookup::Unknown;
+        };
+        let fits = |version: &&Arc<Version>| {
+            let same =
+                matches!(version.algorithm, Algorithm::Jws(own) if own.is_same_as(algorithm));
+            same && matches!(version.state, State::Active | State::Retiring)
+        };
+        let mut candidates = set.versions.iter().filter(fits);
+        match (candidates.next(), candidates.next()) {
+            (Some(version), None) => self.trusted(set, version),
+            _ => Lookup::Unknown,
+        }
+    }
+}

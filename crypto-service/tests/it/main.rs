@@ -1,0 +1,22 @@
+//! The service in process: mutual TLS with certificates made for the test, and a snapshot that the test writes.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a fixture that cannot be made, or an answer of another shape, fails its test"
+)]
+
+mod binary;
+mod feed;
+mod jwe;
+mod jwks;
+mod jwt;
+mod leases;
+mod logs;
+mod redaction;
+mod refusals;
+mod services;
+mod support;
+mod watch_trust;
