@@ -59,6 +59,12 @@ impl Stack {
         })
     }
 
+    /// The folder that holds `var/dev`.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// A channel to the crypto-service as `role`.
     ///
     /// # Errors

@@ -74,11 +74,14 @@ pub(crate) fn routes<H: Health>(
         .add_service(jwe)
         .add_service(jwks)
         .add_service(health);
-    // grpcurl 1.8 knows v1alpha only.
+    // grpcurl 1.8 knows v1alpha only. What is listed is what is served: the descriptors hold the whole contract.
     let reflection = || {
-        tonic_reflection::server::Builder::configure()
+        let builder = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .with_service_name("grpc.health.v1.Health");
+        let named = SERVICES.iter().filter(|name| !name.is_empty());
+        named.fold(builder, |builder, name| builder.with_service_name(*name))
     };
     let routes = routes
         .add_service(reflection().build_v1()?)

@@ -1,0 +1,235 @@
+//! The settings: `key-manager.example.toml` is their manual.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use keyring::{Refusal, Times};
+use serde::{Deserialize, Serialize};
+use service_kit::{
+    config::{Loader, Mistake, Settings, Span, secret_from_env},
+    serve::{GrpcOptions, HttpOptions},
+    telemetry::LogSettings,
+    tls::TlsFiles,
+};
+
+use crate::seal::{KekError, LocalKek, from_env, from_file};
+
+/// The prefix of the environment variables.
+pub const PREFIX: &str = "KEY_MANAGER";
+
+/// Everything that can be set.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// gRPC: administration and the feed.
+    pub grpc: Grpc,
+    /// HTTP: health and metrics.
+    pub http: Http,
+    /// This process's certificate, its key, and whom it trusts.
+    pub tls: TlsFiles,
+    /// Who may do what.
+    pub policy: PolicyFile,
+    /// Where keys are kept.
+    pub store: Store,
+    /// What they are sealed with.
+    pub kek: Kek,
+    /// How long things take in the life of a key.
+    pub times: LifeTimes,
+    /// Logs.
+    pub log: LogSettings,
+}
+
+/// `[grpc]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Grpc {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Calls at once.
+    pub max_in_flight: usize,
+    /// The longest time to an answer.
+    pub longest_deadline: Span,
+    /// Limits of connections.
+    pub limits: GrpcOptions,
+}
+
+impl Default for Grpc {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 50052)),
+            max_in_flight: 1024,
+            longest_deadline: Span::secs(30),
+            limits: GrpcOptions::default(),
+        }
+    }
+}
+
+/// `[http]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Http {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Limits of connections.
+    pub limits: HttpOptions,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8082)),
+            limits: HttpOptions::default(),
+        }
+    }
+}
+
+/// `[policy]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PolicyFile {
+    /// The file with the grants.
+    pub file: PathBuf,
+}
+
+/// `[store]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Store {
+    /// The database; made with mode 0600 where there is none.
+    pub path: PathBuf,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self {
+            path: PathBuf::from("keys.db"),
+        }
+    }
+}
+
+/// `[kek]`: exactly one of the two. The key itself never stands here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Kek {
+    /// A file of mode 0600 with 32 bytes or 64 hexadecimal digits.
+    pub file: PathBuf,
+    /// The name of an environment variable with 64 hexadecimal digits.
+    pub env: String,
+}
+
+impl Kek {
+    /// Fetches the key.
+    ///
+    /// # Errors
+    /// [`KekError`].
+    pub fn load(&self) -> Result<LocalKek, KekError> {
+        match self.env.is_empty() {
+            true => from_file(&self.file),
+            false => from_env(&self.env, |name| {
+                secret_from_env(name)
+                    .ok()
+                    .and_then(|bytes| String::from_utf8(bytes.to_vec()).ok())
+            }),
+        }
+    }
+}
+
+/// `[times]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LifeTimes {
+    /// The longest max-age of a JWK Set.
+    pub jwks_cap: Span,
+    /// How long a key is published before it signs.
+    pub lead: Span,
+    /// How far apart clocks may be.
+    pub skew: Span,
+    /// How long an instance signs without hearing from here.
+    pub max_sign_staleness: Span,
+    /// How long it verifies.
+    pub max_verify_staleness: Span,
+    /// How long a thin client verifies without hearing from its instance.
+    pub client_lease: Span,
+}
+
+impl Default for LifeTimes {
+    fn default() -> Self {
+        let span = |span: keyring::Span| Span::millis(span.as_millis());
+        let times = Times::DEFAULT;
+        Self {
+            jwks_cap: span(times.jwks_cap),
+            lead: span(times.publication_lead),
+            skew: span(times.skew),
+            max_sign_staleness: span(times.max_sign_staleness),
+            max_verify_staleness: span(times.max_verify_staleness),
+            client_lease: span(times.client_lease),
+        }
+    }
+}
+
+impl LifeTimes {
+    /// As the lifecycle takes them.
+    #[must_use]
+    pub fn times(&self) -> Times {
+        let span = |span: Span| {
+            keyring::Span::from_millis(u64::try_from(span.get().as_millis()).unwrap_or(u64::MAX))
+        };
+        Times {
+            jwks_cap: span(self.jwks_cap),
+            publication_lead: span(self.lead),
+            skew: span(self.skew),
+            max_sign_staleness: span(self.max_sign_staleness),
+            max_verify_staleness: span(self.max_verify_staleness),
+            client_lease: span(self.client_lease),
+        }
+    }
+
+    fn mistakes(&self) -> Vec<Mistake> {
+        let mistake = |refusal: Refusal| match refusal {
+            Refusal::Field {
+                field: "publication_lead",
+                problem,
+            } => Mistake::new("times.lead", problem),
+            Refusal::Field { field, problem } => Mistake::new(format!("times.{field}"), problem),
+            other => Mistake::new("times", other.to_string()),
+        };
+        match self.times().checked() {
+            Ok(_) => Vec::new(),
+            Err(Refusal::Fields(all)) => all.into_iter().map(mistake).collect(),
+            Err(one) => vec![mistake(one)],
+        }
+    }
+}
+
+impl Settings for Config {
+    fn mistakes(&self) -> Vec<Mistake> {
+        let mut mistakes = self.times.mistakes();
+        let required = [
+            ("tls.cert", &self.tls.cert, "the certificate chain, PEM"),
+            ("tls.key", &self.tls.key, "its private key, PEM"),
+            ("tls.ca", &self.tls.ca, "the authorities of callers, PEM"),
+            ("policy.file", &self.policy.file, "the file with the grants"),
+            ("store.path", &self.store.path, "the database"),
+        ];
+        let missing = required
+            .iter()
+            .filter(|(_, path, _)| path.as_os_str().is_empty());
+        mistakes.extend(
+            missing.map(|(place, _, what)| Mistake::new(*place, format!("is required: {what}"))),
+        );
+        if self.kek.file.as_os_str().is_empty() == self.kek.env.is_empty() {
+            mistakes.push(Mistake::new(
+                "kek",
+                "give either kek.file or kek.env, to say where the key-encryption key is",
+            ));
+        }
+        mistakes
+    }
+}
+
+/// The layers of the settings, over this process's environment.
+#[must_use]
+pub fn loader() -> Loader {
+    Loader::new(PREFIX)
+        .alias("KEYS_GRPC", "grpc.listen")
+        .alias("KEYS_HTTP", "http.listen")
+}

@@ -1,0 +1,13 @@
+//! The wire: one file per service, each rpc decoded, carried out and encoded. Proto types stop here.
+
+mod admin;
+mod decode;
+mod encode;
+mod feed;
+mod fields;
+mod status;
+mod update;
+
+pub use admin::Admin;
+pub use feed::FeedServer;
+pub use status::refusals;

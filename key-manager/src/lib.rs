@@ -1,0 +1,28 @@
+//! The control plane: key lifecycle, sealing, store and feed.
+//!
+//! | module | what it holds |
+//! | --- | --- |
+//! | [`store`] | bytes under keys, written by compare-and-swap; the engines |
+//! | [`seal`] | key-encryption keys and data keys |
+//! | [`vault`] | key sets over a store: records, epoch, what is known in memory |
+//! | [`keys`] | keys as they enter: generated or imported |
+//! | [`lifecycle`] | the use cases: decisions of `keyring`, carried out by compare-and-swap |
+//! | [`rotator`] | the driver that runs the plan each second |
+//! | [`feed`] | snapshots, deltas and leases for the instances |
+//! | [`grpc`] | one file per service: decode, use case, encode; `status.rs` alone builds a status |
+
+#![forbid(unsafe_code)]
+
+pub mod config;
+pub mod feed;
+pub mod grpc;
+pub mod keys;
+pub mod lifecycle;
+pub mod metrics;
+pub mod rotator;
+mod run;
+pub mod seal;
+pub mod store;
+pub mod vault;
+
+pub use run::{Environment, Listeners, RunError, run, run_in};

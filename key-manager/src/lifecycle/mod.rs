@@ -1,0 +1,338 @@
+//! What operators ask for, and what the plan does: decisions of [`keyring`], carried out by compare-and-swap.
+//!
+//! Each of them is one loop: take the turn, read what is, let `keyring` decide, commit. Where the decision needs a new key the turn is given
+//! back while the key is made, and everything is decided again.
+
+mod admin;
+mod error;
+mod progress;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use keyring::{Context, KeySet, KeySpec, NewKey, Refusal, Span, Subscriber, Time, Times};
+use service_kit::clock::SharedClock;
+
+use crate::{
+    keys::{self, FreshKey, KeySource},
+    metrics::Metrics,
+    vault::{Change, Entering, Remembered, Request, SetEntry, SetName, Vault, VaultError},
+};
+
+pub use admin::{Import, Mutation, Overview, Revoked, Rotated, UpdateFn};
+pub use error::LifecycleError;
+pub use progress::Progress;
+
+const TRIES: usize = 8;
+
+/// The use cases. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Lifecycle {
+    pub(crate) vault: Arc<Vault>,
+    pub(crate) clock: SharedClock,
+    pub(crate) times: Times,
+    pub(crate) metrics: Metrics,
+    keys: Arc<dyn KeySource>,
+    connected: Arc<Mutex<BTreeMap<String, usize>>>,
+}
+
+/// Who writes, and on what conditions.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Terms<'a> {
+    pub(crate) actor: &'a str,
+    pub(crate) request: Option<Request>,
+    /// 0 = any.
+    pub(crate) expected_revision: u64,
+}
+
+impl Lifecycle {
+    /// Use cases over a vault.
+    #[must_use]
+    pub fn new(
+        vault: Arc<Vault>,
+        keys: Arc<dyn KeySource>,
+        times: Times,
+        clock: SharedClock,
+        metrics: Metrics,
+    ) -> Self {
+        Self {
+            vault,
+            clock,
+            times,
+            metrics,
+            keys,
+            connected: Arc::default(),
+        }
+    }
+
+    /// The vault below.
+    #[must_use]
+    pub fn vault(&self) -> &Arc<Vault> {
+        &self.vault
+    }
+
+    /// The time.
+    #[must_use]
+    pub fn now(&self) -> Time {
+        Time::from_millis(u64::try_from(self.clock.since_epoch().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// The times in force.
+    #[must_use]
+    pub fn times(&self) -> &Times {
+        &self.times
+    }
+
+    /// The records of every instance that is fed the set.
+    #[must_use]
+    pub fn subscribers_of(&self, name: &SetName) -> Vec<Subscriber> {
+        let fed = self
+            .vault
+            .instances()
+            .into_iter()
+            .filter(|instance| instance.scope.covers(name));
+        fed.map(|instance| instance.subscriber.clone()).collect()
+    }
+
+    /// Calls `decide` with the moment of a decision about the set that is not to be written.
+    pub(crate) fn look<T>(&self, name: &SetName, decide: impl FnOnce(&Context<'_>) -> T) -> T {
+        let subscribers = self.subscribers_of(name);
+        decide(&self.context(&subscribers))
+    }
+
+    pub(crate) fn context<'a>(&'a self, subscribers: &'a [Subscriber]) -> Context<'a> {
+        Context {
+            now: self.now(),
+            epoch: self.vault.epoch().saturating_add(1),
+            times: &self.times,
+            subscribers,
+        }
+    }
+
+    /// Writes a set as `decide` says. `candidate` is a key that may enter; where none is given and one is needed, it is generated.
+    pub(crate) async fn write(
+        &self,
+        name: &SetName,
+        terms: Terms<'_>,
+        mut candidate: Option<FreshKey>,
+        decide: impl Fn(&KeySet, Option<NewKey>, &Context<'_>) -> Result<KeySet, Refusal>,
+    ) -> Result<Arc<SetEntry>, LifecycleError> {
+        for _ in 0..TRIES {
+            match self
+                .try_write(name, &terms, candidate.as_ref(), &decide)
+                .await
+            {
+                Err(LifecycleError::Refused(Refusal::KeyNeeded(spec))) => {
+                    candidate = Some(self.generate(name, *spec).await?)
+                }
+                Err(LifecycleError::Vault(VaultError::Conflict))
+                    if terms.expected_revision == 0 =>
+                {
+                    self.vault.refresh().await?
+                }
+                done => return done,
+            }
+        }
+        Err(VaultError::Conflict.into())
+    }
+
+    async fn try_write(
+        &self,
+        name: &SetName,
+        terms: &Terms<'_>,
+        candidate: Option<&FreshKey>,
+        decide: impl Fn(&KeySet, Option<NewKey>, &Context<'_>) -> Result<KeySet, Refusal>,
+    ) -> Result<Arc<SetEntry>, LifecycleError> {
+        let turn = self.vault.turn().await;
+        if let Some(request) = &terms.request
+            && self.is_done(request).await?.is_some()
+        {
+            return Err(VaultError::RequestDone.into());
+        }
+        let entry = self.vault.get(name).ok_or(LifecycleError::NotFound)?;
+        if terms.expected_revision != 0 && terms.expected_revision != entry.set.revision {
+            return Err(LifecycleError::RevisionMismatch {
+                expected: terms.expected_revision,
+                present: entry.set.revision,
+            });
+        }
+        let subscribers = self.subscribers_of(name);
+        let next = decide(
+            &entry.set,
+            candidate.map(|key| key.new.clone()),
+            &self.context(&subscribers),
+        )?;
+        if next == entry.set {
+            return Ok(entry);
+        }
+        let enters = candidate.filter(|key| {
+            entry.set.version(&key.new.kid).is_none() && next.version(&key.new.kid).is_some()
+        });
+        let change = Change {
+            set: next,
+            replaces: Some(Arc::clone(&entry)),
+            entering: enters.map(entering),
+            actor: terms.actor.to_owned(),
+            request: terms.request.clone(),
+        };
+        let written = turn
+            .commit(change)
+            .await
+            .inspect_err(|error| self.metrics.store_error(error))?;
+        self.metrics.written(&entry.set, &written.set);
+        Ok(written)
+    }
+
+    /// What a request did, where it was executed before: nothing, or the kid that it brought in.
+    pub(crate) async fn is_done(
+        &self,
+        request: &Request,
+    ) -> Result<Option<Option<String>>, LifecycleError> {
+        match self.vault.recall(request).await? {
+            Remembered::New => Ok(None),
+            Remembered::Done(kid) => Ok(Some(kid)),
+            Remembered::Different => Err(LifecycleError::RequestReused),
+        }
+    }
+
+    async fn generate(&self, name: &SetName, spec: KeySpec) -> Result<FreshKey, LifecycleError> {
+        let data_key = self.vault.data_key(&name.tenant).await?;
+        let generated = keys::generate(&self.keys, spec, &data_key).await;
+        generated.map_err(|_failed| {
+            self.metrics.generation_failed();
+            LifecycleError::Generation
+        })
+    }
+
+    /// Carries out everything that the plan asks for now, and gives back the set as it then is.
+    ///
+    /// # Errors
+    /// [`LifecycleError`]; what was done before it stays done, and a failed generation keeps the current key.
+    pub async fn advance(&self, name: &SetName) -> Result<Arc<SetEntry>, LifecycleError> {
+        // Each step of a set is followed by another at most a few times; the bound only ends a defect.
+        for _ in 0..32 {
+            let entry = self.vault.get(name).ok_or(LifecycleError::NotFound)?;
+            let Some(action) = self
+                .look(name, |ctx| keyring::plan(&entry.set, ctx))
+                .into_iter()
+                .next()
+            else {
+                return Ok(entry);
+            };
+            let terms = Terms {
+                actor: "key-manager",
+                ..Terms::default()
+            };
+            match self
+                .write(name, terms, None, |set, key, ctx| {
+                    keyring::apply(set, &action, key, ctx)
+                })
+                .await
+            {
+                Ok(_) => tracing::info!(
+                    tenant = name.tenant,
+                    key_set = name.name,
+                    ?action,
+                    "planned step done"
+                ),
+                Err(LifecycleError::Refused(Refusal::Outdated)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.vault.get(name).ok_or(LifecycleError::NotFound)
+    }
+
+    /// Counts a stream of the subscriber until the guard is dropped.
+    #[must_use]
+    pub fn connect(&self, subscriber: &str) -> Connected {
+        let mut connected = self
+            .connected
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *connected.entry(subscriber.to_owned()).or_default() += 1;
+        self.metrics.connected(connected.len());
+        drop(connected);
+        Connected {
+            lifecycle: self.clone(),
+            subscriber: subscriber.to_owned(),
+        }
+    }
+
+    pub(crate) fn is_connected(&self, subscriber: &str) -> bool {
+        self.connected
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains_key(subscriber)
+    }
+
+    /// Deletes the records of instances that no decision can need any more.
+    ///
+    /// # Errors
+    /// [`LifecycleError`].
+    pub async fn forget_instances(&self) -> Result<(), LifecycleError> {
+        let now = self.now();
+        let gone = self
+            .vault
+            .instances()
+            .into_iter()
+            .filter(|instance| !instance.subscriber.is_live(now));
+        for instance in
+            gone.filter(|instance| instance.subscriber.lease_end + Span::from_days(1) <= now)
+        {
+            let (_, sets) = self.vault.all();
+            let fed = || {
+                sets.iter()
+                    .filter(|entry| instance.scope.covers(&SetName::of(&entry.set)))
+            };
+            let lifetime = fed()
+                .map(|entry| entry.set.largest_lifetime())
+                .max()
+                .unwrap_or_default();
+            let lead = fed()
+                .filter_map(|entry| entry.set.policy.publication_lead)
+                .max()
+                .unwrap_or_default();
+            if instance.subscriber.forget_at(lifetime, lead, &self.times) <= now {
+                self.vault
+                    .forget_instance(&instance.subscriber.name)
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn entering(key: &FreshKey) -> Entering {
+    Entering {
+        kid: key.new.kid.clone(),
+        material: key.new.material.clone(),
+        public_jwk: key.public_jwk.clone(),
+        secret: key.secret.clone(),
+    }
+}
+
+/// A subscriber with a stream.
+#[derive(Debug)]
+pub struct Connected {
+    lifecycle: Lifecycle,
+    subscriber: String,
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        let mut connected = self
+            .lifecycle
+            .connected
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(streams) = connected.get_mut(&self.subscriber) {
+            *streams = streams.saturating_sub(1);
+            if *streams == 0 {
+                connected.remove(&self.subscriber);
+            }
+        }
+        self.lifecycle.metrics.connected(connected.len());
+    }
+}

@@ -1,0 +1,137 @@
+//! The driver: runs the plan each second and carries out what it asks for.
+
+use std::{collections::HashMap, time::Duration};
+
+use keyring::{KeySet, State, Subscriber, Time};
+use service_kit::shutdown::Shutdown;
+
+use crate::{
+    lifecycle::{Lifecycle, LifecycleError},
+    metrics::Census,
+    vault::{Instance, SetName},
+};
+
+/// How often the plan runs.
+pub const INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often old records of instances are looked for.
+const SWEEP: u32 = 600;
+
+/// The driver.
+#[derive(Debug)]
+pub struct Rotator {
+    lifecycle: Lifecycle,
+    interval: Duration,
+}
+
+impl Rotator {
+    /// A driver of every set in the vault.
+    #[must_use]
+    pub fn new(lifecycle: Lifecycle) -> Self {
+        Self {
+            lifecycle,
+            interval: INTERVAL,
+        }
+    }
+
+    /// Runs a round each second until shutdown.
+    pub async fn run(self, shutdown: Shutdown) {
+        let mut ticks = tokio::time::interval(self.interval);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut rounds = 0_u32;
+        while shutdown.guard(ticks.tick()).await.is_some() {
+            self.round().await;
+            rounds = rounds.wrapping_add(1);
+            if rounds.is_multiple_of(SWEEP)
+                && let Err(error) = self.lifecycle.forget_instances().await
+            {
+                tracing::warn!(%error, "old records of instances stay");
+            }
+        }
+    }
+
+    /// One round over all sets.
+    pub async fn round(&self) {
+        if let Err(error) = self.lifecycle.vault().refresh().await {
+            tracing::error!(%error, "the store cannot be read");
+            self.lifecycle.metrics.store_error(&error);
+            return;
+        }
+        for name in self.pending() {
+            match self.lifecycle.advance(&name).await {
+                Ok(_) | Err(LifecycleError::NotFound) => {}
+                Err(error) => {
+                    tracing::warn!(%error, tenant = name.tenant, key_set = name.name, "the plan is not done yet")
+                }
+            }
+        }
+    }
+
+    /// The sets that the plan wants something of. Nothing is decrypted, and quiet sets cost a few comparisons.
+    fn pending(&self) -> Vec<SetName> {
+        let lifecycle = &self.lifecycle;
+        let (epoch, entries) = lifecycle.vault().all();
+        let (now, instances) = (lifecycle.now(), lifecycle.vault().instances());
+        lifecycle.metrics.live(
+            instances
+                .iter()
+                .filter(|instance| instance.subscriber.is_live(now))
+                .count(),
+        );
+        // Few instances are fed alike, so few lists of subscribers are made for however many sets.
+        let mut fed: HashMap<Vec<bool>, Vec<Subscriber>> = HashMap::new();
+        let (mut census, mut pending) = (Census::default(), Vec::new());
+        for entry in &entries {
+            census.set(&entry.set);
+            if is_quiet(&entry.set, now, lifecycle) {
+                continue;
+            }
+            let name = SetName::of(&entry.set);
+            let covered: Vec<bool> = instances
+                .iter()
+                .map(|instance| instance.scope.covers(&name))
+                .collect();
+            let subscribers = fed
+                .entry(covered)
+                .or_insert_with_key(|covered| select(&instances, covered));
+            let ctx = lifecycle.context(subscribers);
+            if keyring::due(&entry.set, &ctx).is_some() {
+                keyring::holding(&entry.set, &ctx)
+                    .iter()
+                    .for_each(|holding| census.hold(&holding.wait));
+            }
+            if !keyring::plan(&entry.set, &ctx).is_empty() {
+                pending.push(name);
+            }
+        }
+        lifecycle.metrics.census(epoch, &census);
+        pending
+    }
+}
+
+fn select(instances: &[std::sync::Arc<Instance>], covered: &[bool]) -> Vec<Subscriber> {
+    let fed = instances
+        .iter()
+        .zip(covered)
+        .filter(|(_, covered)| **covered);
+    fed.map(|(instance, _)| instance.subscriber.clone())
+        .collect()
+}
+
+/// Whether the plan cannot want anything: it has its keys, all are published, none retires, no date has come.
+fn is_quiet(set: &KeySet, now: Time, lifecycle: &Lifecycle) -> bool {
+    let end = |activated: Option<Time>| {
+        activated
+            .zip(set.policy.cryptoperiod)
+            .map(|(at, period)| at + period)
+    };
+    set.rotation_requested_at.is_none()
+        && set.jwks_cap.current == lifecycle.times().jwks_cap
+        && set
+            .standby()
+            .is_some_and(|standby| standby.published_at.is_some())
+        && set.active().is_some_and(|active| {
+            active.published_at.is_some() && end(active.activated_at).is_none_or(|end| now < end)
+        })
+        && set.in_state(State::Retiring).next().is_none()
+}

@@ -1,0 +1,287 @@
+//! The assembly: everything between the settings and the end of the process.
+
+use std::sync::Arc;
+
+use crypto_proto::keys::v1::{
+    key_admin_service_server::KeyAdminServiceServer, key_feed_service_server::KeyFeedServiceServer,
+};
+use jose_aws_lc::AwsLc;
+use service_kit::{
+    clock::{SharedClock, SystemClock},
+    grants,
+    layers::{InFlight, RpcMetrics, Stack},
+    serve,
+    shutdown::Shutdown,
+    telemetry::{self, Probe},
+    tls::{Credentials, TlsError},
+};
+use tokio::{net::TcpListener, sync::watch};
+use tonic::service::Routes;
+use tonic_health::ServingStatus;
+
+use crate::{
+    config::Config,
+    feed::Feed,
+    grpc::{Admin, FeedServer, refusals},
+    keys::KeySource,
+    lifecycle::Lifecycle,
+    metrics::Metrics,
+    rotator::Rotator,
+    seal::KekError,
+    store::{SqliteStore, StoreError, peek},
+    vault::{ROOT, Vault, VaultError, check_kek},
+};
+
+/// One request at most; the feed's reports and imported keys are far below.
+const MAX_REQUEST: usize = 1024 * 1024;
+
+const RPCS: [&str; 8] = [
+    "crypto.keys.v1.KeyAdminService/CreateKeySet",
+    "crypto.keys.v1.KeyAdminService/GetKeySet",
+    "crypto.keys.v1.KeyAdminService/ListKeySets",
+    "crypto.keys.v1.KeyAdminService/UpdateKeySet",
+    "crypto.keys.v1.KeyAdminService/RotateKeySet",
+    "crypto.keys.v1.KeyAdminService/ImportKey",
+    "crypto.keys.v1.KeyAdminService/RevokeKey",
+    "crypto.keys.v1.KeyFeedService/Watch",
+];
+
+/// The bound sockets.
+#[derive(Debug)]
+pub struct Listeners {
+    /// For gRPC.
+    pub grpc: TcpListener,
+    /// For health and metrics.
+    pub http: TcpListener,
+}
+
+impl Listeners {
+    /// Binds both addresses of the settings.
+    ///
+    /// # Errors
+    /// [`RunError::Bind`].
+    pub async fn bind(config: &Config) -> Result<Self, RunError> {
+        let bind = async |what, address: std::net::SocketAddr| {
+            let bound = TcpListener::bind(address).await;
+            bound.map_err(|source| RunError::Bind {
+                what,
+                address,
+                source,
+            })
+        };
+        Ok(Self {
+            grpc: bind("grpc.listen", config.grpc.listen).await?,
+            http: bind("http.listen", config.http.listen).await?,
+        })
+    }
+}
+
+/// Why the key-manager does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// An address is taken, or not ours.
+    #[error("{what}: cannot listen on {address}: {source}")]
+    Bind {
+        /// The setting.
+        what: &'static str,
+        /// The address.
+        address: std::net::SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The key-encryption key is missing or wrong. The store was not touched.
+    #[error(transparent)]
+    Kek(#[from] KekError),
+    /// The store cannot be opened.
+    #[error("store.path: {0}")]
+    Store(#[from] StoreError),
+    /// What is stored cannot be used.
+    #[error(transparent)]
+    Vault(VaultError),
+    /// TLS material cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The policy cannot be used.
+    #[error("policy.file: {0}")]
+    Policy(#[from] grants::PolicyError),
+    /// Reflection cannot be built.
+    #[error("reflection: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+}
+
+impl From<VaultError> for RunError {
+    fn from(error: VaultError) -> Self {
+        match error {
+            VaultError::Kek(error) => Self::Kek(error),
+            other => Self::Vault(other),
+        }
+    }
+}
+
+impl RunError {
+    /// The exit code, of sysexits.h.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            // EX_CONFIG
+            Self::Kek(_) | Self::Tls(_) | Self::Policy(_) => 78,
+            // EX_DATAERR
+            Self::Vault(VaultError::Damaged { .. }) | Self::Store(StoreError::Damaged(_)) => 65,
+            // EX_UNAVAILABLE
+            Self::Bind { .. } | Self::Store(_) | Self::Vault(_) => 69,
+            // EX_SOFTWARE
+            Self::Reflection(_) => 70,
+        }
+    }
+}
+
+/// What a run stands on besides its settings; tests bring their own.
+#[derive(Clone, Debug)]
+pub struct Environment {
+    /// The clock.
+    pub clock: SharedClock,
+    /// Where keys come from.
+    pub keys: Arc<dyn KeySource>,
+}
+
+impl Default for Environment {
+    fn default() -> Self {
+        Self {
+            clock: SystemClock::shared(),
+            keys: Arc::new(AwsLc),
+        }
+    }
+}
+
+/// Runs until shutdown, and drains.
+///
+/// # Errors
+/// [`RunError`], before anything was served.
+pub async fn run(config: Config, listeners: Listeners, shutdown: Shutdown) -> Result<(), RunError> {
+    run_in(Environment::default(), config, listeners, shutdown).await
+}
+
+/// As [`run`], with a clock and a source of keys of one's own.
+///
+/// # Errors
+/// [`RunError`], before anything was served.
+pub async fn run_in(
+    environment: Environment,
+    config: Config,
+    listeners: Listeners,
+    shutdown: Shutdown,
+) -> Result<(), RunError> {
+    let vault = open_vault(&config).await?;
+    let credentials = Credentials::open(&config.tls, Arc::clone(&environment.clock))?;
+    let policy = grants::open(&config.policy.file)?;
+    let (registry, metrics) = (
+        telemetry::Metrics::new("key_manager", env!("CARGO_PKG_VERSION")),
+        Metrics::default(),
+    );
+    metrics.register(&registry);
+    credentials.register(&registry);
+    policy.register(&registry);
+    let lifecycle = Lifecycle::new(
+        vault,
+        environment.keys,
+        config.times.times(),
+        Arc::clone(&environment.clock),
+        metrics,
+    );
+
+    tokio::spawn(credentials.clone().watch(shutdown.clone()));
+    tokio::spawn(
+        policy
+            .clone()
+            .watch(service_kit::watched::POLL_INTERVAL, shutdown.clone()),
+    );
+    let rotator = Rotator::new(lifecycle.clone());
+    rotator.round().await;
+    let rotating = tokio::spawn(rotator.run(shutdown.clone()));
+
+    let (health, health_server) = tonic_health::server::health_reporter();
+    health.set_service_status("", ServingStatus::Serving).await;
+    let feed = Feed::new(
+        lifecycle.clone(),
+        credentials.clone(),
+        policy.clone(),
+        shutdown.clone(),
+    );
+    let routes = Routes::new(health_server)
+        .add_service(
+            KeyAdminServiceServer::new(Admin::new(lifecycle, policy))
+                .max_decoding_message_size(MAX_REQUEST),
+        )
+        .add_service(
+            KeyFeedServiceServer::new(FeedServer::new(feed)).max_decoding_message_size(MAX_REQUEST),
+        )
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?);
+    let stack = Stack {
+        metrics: RpcMetrics::new(&registry, RPCS),
+        clock: environment.clock,
+        in_flight: InFlight::new(config.grpc.max_in_flight),
+        longest_deadline: config.grpc.longest_deadline.get(),
+        refusals: refusals(),
+    };
+    let (ready, readiness) = watch::channel(true);
+    let probe = move || {
+        if *readiness.borrow() {
+            Probe::Ok
+        } else {
+            Probe::Failing("draining".into())
+        }
+    };
+    let operations = telemetry::operations_router(registry, || Probe::Ok, probe);
+    let draining = turn_away(shutdown.clone(), health, ready);
+    let grpc = serve::grpc(
+        listeners.grpc,
+        credentials,
+        stack.around(routes.prepare()),
+        config.grpc.limits,
+        shutdown.clone(),
+    );
+    let http = serve::http(
+        listeners.http,
+        None,
+        operations,
+        config.http.limits,
+        shutdown,
+    );
+    tracing::info!("serving");
+    tokio::join!(grpc, http, draining);
+    // The rotator ends between two steps; each of them is whole.
+    let _ended = rotating.await;
+    Ok(())
+}
+
+/// Health says so before anything is refused.
+async fn turn_away(
+    shutdown: Shutdown,
+    health: tonic_health::server::HealthReporter,
+    ready: watch::Sender<bool>,
+) {
+    shutdown.triggered().await;
+    health
+        .set_service_status("", ServingStatus::NotServing)
+        .await;
+    ready.send_replace(false);
+}
+
+/// What is listed is what is served: the descriptors hold the whole contract.
+fn reflection() -> tonic_reflection::server::Builder<'static> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(crypto_proto::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .with_service_name("crypto.keys.v1.KeyAdminService")
+        .with_service_name("crypto.keys.v1.KeyFeedService")
+        .with_service_name("grpc.health.v1.Health")
+}
+
+/// The key-encryption key is proved on a database that is open for reading only; where it is wrong, nothing has changed.
+async fn open_vault(config: &Config) -> Result<Arc<Vault>, RunError> {
+    let kek = Arc::new(config.kek.load()?);
+    check_kek(kek.as_ref(), peek(&config.store.path, ROOT)?.as_ref()).await?;
+    let store = SqliteStore::open(&config.store.path).await?;
+    Ok(Arc::new(Vault::open(Arc::new(store), kek).await?))
+}

@@ -1,0 +1,204 @@
+//! The store: entries of bytes under keys, written by compare-and-swap.
+//!
+//! Engines know nothing of key sets, sealing or epochs: those sit above, once, in [`crate::vault`]. What an engine promises is
+//! written as one contract suite (`store/contract.rs`) that each of them passes.
+
+mod memory;
+mod sqlite;
+
+#[cfg(test)]
+mod contract;
+
+use std::{fmt, sync::Arc};
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+
+pub use memory::MemoryStore;
+pub use sqlite::{SqliteStore, peek};
+
+/// The longest key of an entry, in bytes.
+pub const MAX_KEY: usize = 512;
+
+/// One entry as it is stored.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Where it stands.
+    pub key: String,
+    /// What it holds.
+    pub value: Vec<u8>,
+    /// The commit that wrote it. Commits are counted over the whole store and never repeat, so an entry that was
+    /// deleted and written again has another revision.
+    pub revision: u64,
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "Entry({} at {}, {} bytes)",
+            self.key,
+            self.revision,
+            self.value.len()
+        )
+    }
+}
+
+/// What must hold of an entry for a commit to happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precondition {
+    /// There is no such entry.
+    Absent,
+    /// The entry was last written by that commit.
+    Revision(u64),
+}
+
+impl Precondition {
+    fn holds(self, present: Option<u64>) -> bool {
+        match self {
+            Self::Absent => present.is_none(),
+            Self::Revision(revision) => present == Some(revision),
+        }
+    }
+}
+
+/// A transaction: all of it happens, or nothing does.
+#[derive(Clone, Default)]
+pub struct Batch {
+    checks: Vec<(String, Precondition)>,
+    puts: Vec<(String, Vec<u8>)>,
+    deletes: Vec<String>,
+    erase: bool,
+}
+
+impl Batch {
+    /// An empty one.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Commits only where `precondition` holds of `key`.
+    #[must_use]
+    pub fn check(mut self, key: impl Into<String>, precondition: Precondition) -> Self {
+        self.checks.push((key.into(), precondition));
+        self
+    }
+
+    /// Writes an entry.
+    #[must_use]
+    pub fn put(mut self, key: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
+        self.puts.push((key.into(), value.into()));
+        self
+    }
+
+    /// Deletes an entry; one that is not there is no error.
+    #[must_use]
+    pub fn delete(mut self, key: impl Into<String>) -> Self {
+        self.deletes.push(key.into());
+        self
+    }
+
+    /// Leaves no copy of what this batch deletes in the engine's own files, as far as the engine can.
+    #[must_use]
+    pub fn erase(mut self) -> Self {
+        self.erase = true;
+        self
+    }
+}
+
+impl fmt::Debug for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let puts: Vec<&str> = self.puts.iter().map(|(key, _)| key.as_str()).collect();
+        f.debug_struct("Batch")
+            .field("checks", &self.checks)
+            .field("puts", &puts)
+            .field("deletes", &self.deletes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What went wrong in a store.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A precondition did not hold; nothing was written.
+    #[error("the entry `{key}` is not what the write expects: read it again")]
+    Conflict {
+        /// The entry.
+        key: String,
+    },
+    /// The store cannot be reached, or is busy.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(Arc<str>),
+    /// The store is in use by another process.
+    #[error("the store is in use by another process: {0}")]
+    InUse(Arc<str>),
+    /// What is stored cannot be read.
+    #[error("the store is damaged: {0}")]
+    Damaged(Arc<str>),
+    /// The request cannot be stored by any engine.
+    #[error("the store refuses the request: {0}")]
+    Refused(Arc<str>),
+}
+
+impl StoreError {
+    /// Whether the same call may succeed later, unchanged.
+    #[must_use]
+    pub fn retry_helps(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
+    }
+
+    /// Whether the call may succeed once the entries have been read again.
+    #[must_use]
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Conflict { .. })
+    }
+}
+
+/// Four verbs.
+#[async_trait]
+pub trait KeyStore: fmt::Debug + Send + Sync + 'static {
+    /// Reads one entry.
+    ///
+    /// # Errors
+    /// [`StoreError`], never [`StoreError::Conflict`].
+    async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError>;
+
+    /// Reads up to `limit` entries whose keys begin with `prefix`, in the order of their bytes, from the first key behind `after`.
+    ///
+    /// # Errors
+    /// [`StoreError`], never [`StoreError::Conflict`].
+    async fn scan(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Entry>, StoreError>;
+
+    /// Executes a batch and gives the number of its commit. What it wrote survives the end of the process and of the machine.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] where a precondition does not hold; then nothing was written.
+    async fn commit(&self, batch: Batch) -> Result<u64, StoreError>;
+
+    /// The number of the last commit, as it rises.
+    fn watch(&self) -> watch::Receiver<u64>;
+}
+
+fn checked_key(key: &str) -> Result<(), StoreError> {
+    match key.is_empty() || key.len() > MAX_KEY {
+        true => Err(StoreError::Refused(
+            format!("a key has 1 to {MAX_KEY} bytes, not {}", key.len()).into(),
+        )),
+        false => Ok(()),
+    }
+}
+
+fn checked_batch(batch: &Batch) -> Result<(), StoreError> {
+    let checks = batch.checks.iter().map(|(key, _)| key);
+    let puts = batch.puts.iter().map(|(key, _)| key);
+    checks
+        .chain(puts)
+        .chain(&batch.deletes)
+        .try_for_each(|key| checked_key(key))
+}

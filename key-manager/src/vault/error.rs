@@ -1,0 +1,80 @@
+//! What can go wrong between a decision and the store.
+
+use std::{fmt, sync::Arc};
+
+use crate::{
+    seal::{KekError, SealError},
+    store::StoreError,
+};
+
+/// Why a read or a write of key sets failed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum VaultError {
+    /// Somebody else wrote first.
+    #[error("the key set was changed meanwhile: read it again")]
+    Conflict,
+    /// A key set of that name exists.
+    #[error("a key set of this name exists")]
+    NameTaken,
+    /// A key of that kid exists in the tenant.
+    #[error("this kid is taken in the tenant")]
+    KidTaken,
+    /// The same key exists in the tenant.
+    #[error("the same key is in the tenant already")]
+    MaterialTaken,
+    /// The request was executed meanwhile.
+    #[error("the request was executed meanwhile")]
+    RequestDone,
+    /// The key-encryption key does not fit.
+    #[error(transparent)]
+    Kek(#[from] KekError),
+    /// Sealing failed.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// What is stored was altered, or is not whole.
+    #[error("the store was altered or is damaged: `{entry}` {problem}")]
+    Damaged {
+        /// The entry.
+        entry: Arc<str>,
+        /// What is wrong with it.
+        problem: Arc<str>,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(StoreError),
+}
+
+impl VaultError {
+    pub(super) fn damaged(entry: &str, problem: impl fmt::Display) -> Self {
+        Self::Damaged {
+            entry: entry.into(),
+            problem: problem.to_string().into(),
+        }
+    }
+
+    /// What a refused write of a set means, by the entry that was not as expected.
+    pub(super) fn of_write(error: StoreError, set_key: &str, creates: bool) -> Self {
+        match &error {
+            StoreError::Conflict { key } if key == set_key && creates => Self::NameTaken,
+            StoreError::Conflict { key } if key.starts_with("key/") => Self::KidTaken,
+            StoreError::Conflict { key } if key.starts_with("material/") => Self::MaterialTaken,
+            StoreError::Conflict { key } if key.starts_with("request/") => Self::RequestDone,
+            _ => Self::from(error),
+        }
+    }
+
+    /// Whether the same call may succeed later, unchanged.
+    #[must_use]
+    pub fn retry_helps(&self) -> bool {
+        matches!(self, Self::Conflict) || matches!(self, Self::Store(error) if error.retry_helps())
+    }
+}
+
+impl From<StoreError> for VaultError {
+    fn from(error: StoreError) -> Self {
+        match error.is_conflict() {
+            true => Self::Conflict,
+            false => Self::Store(error),
+        }
+    }
+}

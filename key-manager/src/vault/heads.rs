@@ -1,0 +1,134 @@
+//! Heads: what makes the replay of an old record seen.
+//!
+//! A record's tag proves that we wrote it, not that it is the latest. So the records of each of 256 shards have a head, and the epoch's
+//! entry authenticates all heads with the epoch. Who puts back less than the whole store leaves heads that do not fit.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use aws_lc_rs::digest::{Context, SHA256, digest};
+use serde::{Deserialize, Serialize};
+
+use super::{EPOCH, SetEntry, SetName, VaultError, envelope};
+use crate::seal::{DataKey, RecordBinding};
+
+const SHARDS: usize = 256;
+
+/// What the entry `epoch` holds.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Head {
+    /// The epoch.
+    pub(super) epoch: u64,
+    /// The digest of all heads.
+    pub(super) heads: String,
+}
+
+const PLACE: RecordBinding<'static> = RecordBinding {
+    kind: "epoch",
+    tenant: "",
+    name: EPOCH,
+    revision: 0,
+};
+
+impl Head {
+    pub(super) fn read(root: &DataKey, bytes: &[u8]) -> Result<Self, VaultError> {
+        envelope::read(root, PLACE, |head: &Self| head.epoch, bytes).map(|(head, _)| head)
+    }
+}
+
+type Shard = BTreeMap<SetName, (u64, envelope::Tag)>;
+
+/// The heads of all shards, and what each is made of.
+#[derive(Clone)]
+pub(super) struct Heads {
+    shards: Vec<Arc<Shard>>,
+    digests: Vec<[u8; 32]>,
+}
+
+impl Heads {
+    pub(super) fn new() -> Self {
+        let empty = Arc::new(Shard::new());
+        Self {
+            digests: vec![shard_digest(&empty); SHARDS],
+            shards: vec![empty; SHARDS],
+        }
+    }
+
+    /// The heads once `entry` is written.
+    pub(super) fn with(&self, name: &SetName, entry: &SetEntry) -> Self {
+        let mut next = self.clone();
+        next.put(name, entry);
+        next
+    }
+
+    pub(super) fn put(&mut self, name: &SetName, entry: &SetEntry) {
+        let index = shard_of(name);
+        if let (Some(shard), Some(head)) = (self.shards.get_mut(index), self.digests.get_mut(index))
+        {
+            Arc::make_mut(shard).insert(name.clone(), (entry.set.revision, entry.tag));
+            *head = shard_digest(shard);
+        }
+    }
+
+    /// The entry `epoch` for these heads.
+    pub(super) fn head(&self, epoch: u64, root: &DataKey) -> Result<Vec<u8>, VaultError> {
+        let head = Head {
+            epoch,
+            heads: self.digest(),
+        };
+        envelope::write(
+            root,
+            RecordBinding {
+                revision: epoch,
+                ..PLACE
+            },
+            &head,
+        )
+        .map(|(bytes, _)| bytes)
+    }
+
+    pub(super) fn verify(
+        &self,
+        epoch: u64,
+        stored: &str,
+        _root: &DataKey,
+    ) -> Result<(), VaultError> {
+        match self.digest() == stored {
+            true => Ok(()),
+            false => Err(VaultError::damaged(
+                EPOCH,
+                format_args!(
+                    "{epoch} is not that of these records: one was put back, added or removed"
+                ),
+            )),
+        }
+    }
+
+    fn digest(&self) -> String {
+        jose::base64url::encode(digest(&SHA256, self.digests.as_flattened()))
+    }
+}
+
+fn shard_of(name: &SetName) -> usize {
+    digest(&SHA256, name.key().as_bytes())
+        .as_ref()
+        .first()
+        .copied()
+        .map_or(0, usize::from)
+}
+
+fn shard_digest(shard: &Shard) -> [u8; 32] {
+    let mut context = Context::new(&SHA256);
+    for (name, (revision, tag)) in shard {
+        let key = name.key();
+        context.update(&u64::try_from(key.len()).unwrap_or(u64::MAX).to_be_bytes());
+        context.update(key.as_bytes());
+        context.update(&revision.to_be_bytes());
+        context.update(tag);
+    }
+    let mut head = [0; 32];
+    for (out, byte) in head.iter_mut().zip(context.finish().as_ref()) {
+        *out = *byte;
+    }
+    head
+}

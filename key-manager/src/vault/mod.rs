@@ -1,0 +1,400 @@
+//! Key sets over a store: sealing, the record format, the epoch and what is known in memory, once, above every engine.
+//!
+//! | entry | what it holds |
+//! | --- | --- |
+//! | `root` | the root data key, wrapped: opening it proves the key-encryption key |
+//! | `epoch` | the epoch and the heads of all shards, authenticated |
+//! | `data-key/<tenant>` | the tenant's data key, wrapped |
+//! | `set/<tenant>/<name>` | a key set: states, policy, public keys and digests of sealed keys, authenticated |
+//! | `key/<tenant>/<kid>` | a private key or secret, sealed; empty for public keys, so that a kid is taken once in its tenant |
+//! | `material/<tenant>/<digest>` | the kid that has the material: the same key does not enter twice |
+//! | `changed/<epoch>` | the set that this epoch wrote |
+//! | `request/<digest>`, `request-at/<time>/<digest>` | what a `request_id` did, for a day |
+//! | `subscriber/<digest>` | an instance: acks, lease, clock; moves no epoch |
+//!
+//! A write of a key set is one transaction over all of these that it touches, and moves the epoch by one. Reads never touch the
+//! store, but for sealed keys.
+
+mod envelope;
+mod error;
+mod heads;
+mod request;
+mod set;
+mod subscriber;
+mod turn;
+mod view;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+};
+
+use tokio::sync::{Mutex, watch};
+use zeroize::Zeroizing;
+
+use crate::{
+    seal::{DataKey, KekError, KeyEncryptionKey, fresh_key},
+    store::{Batch, Entry, KeyStore, Precondition},
+};
+
+pub use error::VaultError;
+pub use request::{MAX_REQUESTS, Remembered, Request};
+pub use set::{KeyFacts, SetEntry, SetName};
+pub use subscriber::{Instance, Scope};
+pub use turn::{Change, Entering, Turn};
+pub use view::Changes;
+
+use view::View;
+
+/// The entry with the root data key.
+pub const ROOT: &str = "root";
+const EPOCH: &str = "epoch";
+const PAGE: usize = 500;
+const TRIES: usize = 8;
+
+/// Proves that `kek` is the key of a store with that root entry; a store without one is new.
+///
+/// # Errors
+/// [`KekError::Wrong`].
+pub async fn check_kek(kek: &dyn KeyEncryptionKey, root: Option<&Entry>) -> Result<(), KekError> {
+    match root {
+        Some(root) => kek
+            .unwrap("", &root.value)
+            .await
+            .map(|_key| ())
+            .map_err(|_refused| KekError::Wrong),
+        None => Ok(()),
+    }
+}
+
+/// Key sets over a store.
+pub struct Vault {
+    store: Arc<dyn KeyStore>,
+    kek: Arc<dyn KeyEncryptionKey>,
+    root: DataKey,
+    data_keys: RwLock<HashMap<String, Arc<DataKey>>>,
+    view: RwLock<View>,
+    instances: subscriber::Instances,
+    turn: Mutex<()>,
+    epochs: watch::Sender<u64>,
+    requests: request::Count,
+}
+
+impl fmt::Debug for Vault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Vault")
+            .field("store", &self.store)
+            .field("epoch", &self.epoch())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Vault {
+    /// Opens the store, or makes a new one of it, and checks everything that is authenticated.
+    ///
+    /// # Errors
+    /// [`VaultError`]; a wrong key-encryption key is [`VaultError::Kek`], and nothing was written then.
+    pub async fn open(
+        store: Arc<dyn KeyStore>,
+        kek: Arc<dyn KeyEncryptionKey>,
+    ) -> Result<Self, VaultError> {
+        let root = open_root(store.as_ref(), kek.as_ref()).await?;
+        let vault = Self {
+            root,
+            kek,
+            data_keys: RwLock::default(),
+            view: RwLock::new(View::new()),
+            instances: subscriber::Instances::default(),
+            turn: Mutex::new(()),
+            epochs: watch::Sender::new(0),
+            requests: request::Count::default(),
+            store,
+        };
+        vault.load_sets().await?;
+        vault.load_instances().await?;
+        vault.count_requests().await?;
+        Ok(vault)
+    }
+
+    /// The present epoch.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.view().epoch
+    }
+
+    /// The epoch as it rises.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.epochs.subscribe()
+    }
+
+    /// One key set.
+    #[must_use]
+    pub fn get(&self, name: &SetName) -> Option<Arc<SetEntry>> {
+        self.view().sets.get(name).cloned()
+    }
+
+    /// All key sets by name, and the epoch that they show.
+    #[must_use]
+    pub fn all(&self) -> (u64, Vec<Arc<SetEntry>>) {
+        let view = self.view();
+        (view.epoch, view.sets.values().cloned().collect())
+    }
+
+    /// Up to `limit` key sets of a tenant behind the name `after` that `wanted` says yes to.
+    #[must_use]
+    pub fn page(
+        &self,
+        tenant: &str,
+        after: &str,
+        limit: usize,
+        wanted: impl Fn(&SetName) -> bool,
+    ) -> Vec<Arc<SetEntry>> {
+        let from = SetName::new(tenant, after);
+        let view = self.view();
+        let behind = view
+            .sets
+            .range((std::ops::Bound::Excluded(from), std::ops::Bound::Unbounded));
+        let of_tenant = behind.take_while(|(name, _)| name.tenant == tenant);
+        of_tenant
+            .filter(|(name, _)| wanted(name))
+            .take(limit)
+            .map(|(_, entry)| Arc::clone(entry))
+            .collect()
+    }
+
+    /// What was written after `epoch`, up to about `limit` key sets.
+    #[must_use]
+    pub fn changes_since(&self, epoch: u64, limit: usize) -> Changes {
+        self.view().changes_since(epoch, limit)
+    }
+
+    /// Waits for the turn to write key sets.
+    pub async fn turn(&self) -> Turn<'_> {
+        Turn {
+            vault: self,
+            _turn: self.turn.lock().await,
+        }
+    }
+
+    /// Takes in what other replicas wrote.
+    ///
+    /// # Errors
+    /// [`VaultError`].
+    pub async fn refresh(&self) -> Result<(), VaultError> {
+        let _turn = self.turn.lock().await;
+        let stored = self.read_epoch().await?;
+        if stored
+            .as_ref()
+            .map(|(_, head)| head.epoch)
+            .unwrap_or_default()
+            == self.epoch()
+        {
+            return Ok(());
+        }
+        let mut changed = Vec::new();
+        let mut after = changed_key(self.epoch());
+        loop {
+            let page = self.store.scan("changed/", Some(&after), PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after.clone_from(&last.key);
+            for entry in &page {
+                let key = String::from_utf8_lossy(&entry.value).into_owned();
+                let set = self
+                    .store
+                    .get(&key)
+                    .await?
+                    .ok_or_else(|| VaultError::damaged(&key, "is missing"))?;
+                changed.push(self.read_set(&set).await?);
+            }
+        }
+        let (revision, head) = stored.ok_or_else(|| VaultError::damaged(EPOCH, "is missing"))?;
+        {
+            let mut view = self.view_mut();
+            view.take(changed, head.epoch, revision);
+            view.heads.verify(head.epoch, &head.heads, &self.root)?;
+        }
+        self.epochs.send_replace(head.epoch);
+        Ok(())
+    }
+
+    /// Opens a private key (PKCS#8 DER) or secret. `None` for public keys, and for those whose material is gone.
+    ///
+    /// # Errors
+    /// [`VaultError`], where what is stored is not what the record says.
+    pub async fn secret(
+        &self,
+        entry: &SetEntry,
+        kid: &str,
+    ) -> Result<Option<Zeroizing<Vec<u8>>>, VaultError> {
+        let Some(digest) = entry
+            .keys
+            .get(kid)
+            .and_then(|facts| facts.sealed.as_deref())
+        else {
+            return Ok(None);
+        };
+        let key = set::blob_key(&entry.set.tenant, kid);
+        let Some(blob) = self
+            .store
+            .get(&key)
+            .await?
+            .filter(|blob| !blob.value.is_empty())
+        else {
+            return Ok(None);
+        };
+        if set::digest(&blob.value) != digest {
+            return Err(VaultError::damaged(
+                &key,
+                "is not what the record of its set says",
+            ));
+        }
+        let version = entry
+            .set
+            .version(kid)
+            .ok_or_else(|| VaultError::damaged(&key, "belongs to no version"))?;
+        let data_key = self.data_key(&entry.set.tenant).await?;
+        let opened = data_key.open(set::binding(&entry.set, version), &blob.value);
+        opened
+            .map(Some)
+            .map_err(|error| VaultError::damaged(&key, error))
+    }
+
+    /// The tenant's data key; a fresh one, with its wrapped form, where it has none yet.
+    async fn data_key_or_fresh(
+        &self,
+        tenant: &str,
+    ) -> Result<(Arc<DataKey>, Option<Vec<u8>>), VaultError> {
+        if self.store.get(&data_key_key(tenant)).await?.is_some() {
+            return Ok((self.data_key(tenant).await?, None));
+        }
+        let key = fresh_key()?;
+        let wrapped = self.kek.wrap(tenant, &key).await?;
+        Ok((Arc::new(DataKey::new(&key)?), Some(wrapped)))
+    }
+
+    /// The tenant's data key.
+    ///
+    /// # Errors
+    /// [`VaultError`] where it has none, or the key-encryption key does not open it.
+    pub async fn data_key(&self, tenant: &str) -> Result<Arc<DataKey>, VaultError> {
+        if let Some(known) = self
+            .data_keys
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(tenant)
+        {
+            return Ok(Arc::clone(known));
+        }
+        let key = data_key_key(tenant);
+        let wrapped = self
+            .store
+            .get(&key)
+            .await?
+            .ok_or_else(|| VaultError::damaged(&key, "is missing"))?;
+        let opened = self
+            .kek
+            .unwrap(tenant, &wrapped.value)
+            .await
+            .map_err(|error| VaultError::damaged(&key, error))?;
+        let opened = Arc::new(DataKey::new(&opened)?);
+        self.remember_data_key(tenant, &opened);
+        Ok(opened)
+    }
+
+    fn remember_data_key(&self, tenant: &str, key: &Arc<DataKey>) {
+        let mut known = self
+            .data_keys
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        known.insert(tenant.to_owned(), Arc::clone(key));
+    }
+
+    async fn load_sets(&self) -> Result<(), VaultError> {
+        let stored = self.read_epoch().await?;
+        let mut loaded = Vec::new();
+        let mut after: Option<String> = None;
+        loop {
+            let page = self.store.scan("set/", after.as_deref(), PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.key.clone());
+            for entry in &page {
+                loaded.push(self.read_set(entry).await?);
+            }
+        }
+        let (revision, epoch) = match stored {
+            Some((revision, head)) => {
+                let mut view = self.view_mut();
+                view.take(loaded, head.epoch, revision);
+                view.heads.verify(head.epoch, &head.heads, &self.root)?;
+                (revision, head.epoch)
+            }
+            None if loaded.is_empty() => (0, 0),
+            None => return Err(VaultError::damaged(EPOCH, "is missing")),
+        };
+        self.view_mut().start_at(epoch, revision);
+        self.epochs.send_replace(epoch);
+        Ok(())
+    }
+
+    async fn read_epoch(&self) -> Result<Option<(u64, heads::Head)>, VaultError> {
+        let Some(entry) = self.store.get(EPOCH).await? else {
+            return Ok(None);
+        };
+        let head = heads::Head::read(&self.root, &entry.value)?;
+        Ok(Some((entry.revision, head)))
+    }
+
+    async fn read_set(&self, entry: &Entry) -> Result<SetEntry, VaultError> {
+        let name = SetName::of_key(&entry.key)
+            .ok_or_else(|| VaultError::damaged(&entry.key, "names no set"))?;
+        let data_key = self.data_key(&name.tenant).await?;
+        SetEntry::read(&name, entry, &data_key)
+    }
+
+    fn view(&self) -> RwLockReadGuard<'_, View> {
+        self.view.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn view_mut(&self) -> RwLockWriteGuard<'_, View> {
+        self.view.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn open_root(
+    store: &dyn KeyStore,
+    kek: &dyn KeyEncryptionKey,
+) -> Result<DataKey, VaultError> {
+    if let Some(root) = store.get(ROOT).await? {
+        let key = kek
+            .unwrap("", &root.value)
+            .await
+            .map_err(|_refused| KekError::Wrong)?;
+        return Ok(DataKey::new(&key)?);
+    }
+    if !store.scan("", None, 1).await?.is_empty() {
+        return Err(VaultError::damaged(ROOT, "is missing"));
+    }
+    let key = fresh_key()?;
+    let wrapped = kek.wrap("", &key).await?;
+    store
+        .commit(
+            Batch::new()
+                .check(ROOT, Precondition::Absent)
+                .put(ROOT, wrapped),
+        )
+        .await?;
+    Ok(DataKey::new(&key)?)
+}
+
+fn changed_key(epoch: u64) -> String {
+    format!("changed/{epoch:020}")
+}
+
+fn data_key_key(tenant: &str) -> String {
+    format!("data-key/{tenant}")
+}

@@ -1,0 +1,172 @@
+//! What a `request_id` did, so that a retry does not act twice.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use keyring::{Span, Time};
+use serde::{Deserialize, Serialize};
+
+use super::{PAGE, Vault, VaultError, envelope};
+use crate::{
+    seal::RecordBinding,
+    store::{Batch, Precondition},
+};
+
+/// How long a request is remembered.
+const KEPT: Span = Span::from_days(1);
+
+/// How many are remembered at most; the oldest go first.
+pub const MAX_REQUESTS: usize = 100_000;
+
+/// How many old ones a write clears away, so that no write is slow.
+const CLEARED: usize = 16;
+
+/// How many are remembered.
+#[derive(Debug, Default)]
+pub(super) struct Count(AtomicUsize);
+
+/// A mutation that carries a `request_id`.
+#[derive(Clone, Debug)]
+pub struct Request {
+    id: String,
+    fingerprint: String,
+    at: Time,
+    kid: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Record {
+    at: Time,
+    fingerprint: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    kid: Option<String>,
+}
+
+/// What is known of a request that was executed before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Remembered {
+    /// It is new.
+    New,
+    /// It was executed; for imports, with that kid.
+    Done(Option<String>),
+    /// Its id was used for something else.
+    Different,
+}
+
+impl Request {
+    /// The key that it brings in.
+    #[must_use]
+    pub fn with_kid(mut self, kid: &str) -> Self {
+        self.kid = Some(kid.to_owned());
+        self
+    }
+}
+
+impl Vault {
+    /// A request by its caller, its id and everything that it says.
+    #[must_use]
+    pub fn request(&self, caller: &str, id: &str, content: &[u8], at: Time) -> Request {
+        let bound = crate::seal::bind(
+            "crypto-service/request/v1",
+            &[caller.as_bytes(), id.as_bytes()],
+        );
+        Request {
+            id: self.root.material(&bound),
+            fingerprint: self.root.material(content),
+            at,
+            kid: None,
+        }
+    }
+
+    /// Looks a request up.
+    ///
+    /// # Errors
+    /// [`VaultError`].
+    pub async fn recall(&self, request: &Request) -> Result<Remembered, VaultError> {
+        let Some(entry) = self.store.get(&by_id(&request.id)).await? else {
+            return Ok(Remembered::New);
+        };
+        let (record, _) =
+            envelope::read(&self.root, place(&request.id), |_: &Record| 0, &entry.value)?;
+        match record.fingerprint == request.fingerprint {
+            _ if record.at + KEPT < request.at => Ok(Remembered::New),
+            true => Ok(Remembered::Done(record.kid)),
+            false => Ok(Remembered::Different),
+        }
+    }
+
+    /// Adds the memory of `request` to a write, and forgets what is old.
+    pub(super) async fn remember(
+        &self,
+        batch: Batch,
+        request: &Request,
+    ) -> Result<Batch, VaultError> {
+        let record = Record {
+            at: request.at,
+            fingerprint: request.fingerprint.clone(),
+            kid: request.kid.clone(),
+        };
+        let (bytes, _) = envelope::write(&self.root, place(&request.id), &record)?;
+        let key = by_id(&request.id);
+        let mut batch = match self.store.get(&key).await? {
+            Some(expired) => batch.check(&key, Precondition::Revision(expired.revision)),
+            None => batch.check(&key, Precondition::Absent),
+        };
+        let count = self.requests.0.load(Ordering::Relaxed);
+        let mut cleared = 0;
+        for old in self.store.scan("request-at/", None, CLEARED).await? {
+            let Some((at, id)) = old
+                .key
+                .strip_prefix("request-at/")
+                .and_then(|rest| rest.split_once('/'))
+            else {
+                continue;
+            };
+            let at = Time::from_millis(at.parse().unwrap_or_default());
+            if at + KEPT >= request.at && count.saturating_sub(cleared) < MAX_REQUESTS {
+                break;
+            }
+            batch = batch.delete(&old.key);
+            if id != request.id {
+                batch = batch.delete(by_id(id));
+            }
+            cleared += 1;
+        }
+        self.requests.0.store(
+            count.saturating_sub(cleared).saturating_add(1),
+            Ordering::Relaxed,
+        );
+        Ok(batch.put(&key, bytes).put(
+            format!("request-at/{:020}/{}", request.at.as_millis(), request.id),
+            "",
+        ))
+    }
+
+    pub(super) async fn count_requests(&self) -> Result<(), VaultError> {
+        let (mut count, mut after) = (0, None::<String>);
+        loop {
+            let page = self
+                .store
+                .scan("request-at/", after.as_deref(), PAGE)
+                .await?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.key.clone());
+            count += page.len();
+        }
+        self.requests.0.store(count, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+fn by_id(id: &str) -> String {
+    format!("request/{id}")
+}
+
+fn place(id: &str) -> RecordBinding<'_> {
+    RecordBinding {
+        kind: "request",
+        tenant: "",
+        name: id,
+        revision: 0,
+    }
+}

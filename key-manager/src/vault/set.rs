@@ -1,0 +1,229 @@
+//! A key set as it is stored, and the entries that belong to it.
+
+use std::collections::BTreeMap;
+
+use aws_lc_rs::digest::{SHA256, digest as sha2};
+use keyring::{KeySet, State, Use, Version, invariants};
+use serde::{Deserialize, Serialize};
+
+use super::{Change, Entering, VaultError, envelope};
+use crate::{
+    seal::{DataKey, KeyBinding, RecordBinding},
+    store::{Batch, Entry, Precondition},
+};
+
+/// The name of a key set: tenant, then name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SetName {
+    /// The tenant.
+    pub tenant: String,
+    /// The name in the tenant.
+    pub name: String,
+}
+
+impl SetName {
+    /// The name of those two parts.
+    #[must_use]
+    pub fn new(tenant: impl Into<String>, name: impl Into<String>) -> Self {
+        Self {
+            tenant: tenant.into(),
+            name: name.into(),
+        }
+    }
+
+    /// The name of a set.
+    #[must_use]
+    pub fn of(set: &KeySet) -> Self {
+        Self::new(set.tenant.as_str(), set.name.as_str())
+    }
+
+    pub(super) fn key(&self) -> String {
+        format!("set/{}/{}", self.tenant, self.name)
+    }
+
+    /// A tenant holds no slash, so the first one ends it.
+    pub(super) fn of_key(key: &str) -> Option<Self> {
+        let (tenant, name) = key.strip_prefix("set/")?.split_once('/')?;
+        Some(Self::new(tenant, name))
+    }
+}
+
+/// What is known of a key besides its version.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyFacts {
+    /// The public JWK; absent for symmetric keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_jwk: Option<String>,
+    /// The digest of the sealed key; absent for public keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<String>,
+    /// Who forced its promotion.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forced_by: Option<String>,
+}
+
+/// A key set as it is stored.
+#[derive(Clone, Debug)]
+pub struct SetEntry {
+    /// The set.
+    pub set: KeySet,
+    /// By kid.
+    pub keys: BTreeMap<String, KeyFacts>,
+    /// The commit that wrote it.
+    pub(super) store_revision: u64,
+    pub(super) tag: envelope::Tag,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Record {
+    set: KeySet,
+    keys: BTreeMap<String, KeyFacts>,
+}
+
+#[derive(Serialize)]
+struct RecordRef<'a> {
+    set: &'a KeySet,
+    keys: &'a BTreeMap<String, KeyFacts>,
+}
+
+impl SetEntry {
+    /// The entry that a change makes, before it is written, and the sealed key that enters with it.
+    pub(super) fn prepare(
+        change: &Change,
+        data_key: &DataKey,
+    ) -> Result<(Self, Option<Vec<u8>>), VaultError> {
+        let set = change.set.clone();
+        let mut keys = change
+            .replaces
+            .as_ref()
+            .map(|old| old.keys.clone())
+            .unwrap_or_default();
+        let mut sealed = None;
+        if let Some(entering) = &change.entering {
+            let version = set
+                .version(&entering.kid)
+                .ok_or_else(|| VaultError::damaged(&entering.kid, "enters no version"))?;
+            sealed = entering
+                .secret
+                .as_ref()
+                .map(|secret| data_key.seal(binding(&set, version), secret))
+                .transpose()?;
+            let facts = KeyFacts {
+                public_jwk: entering.public_jwk.clone(),
+                sealed: sealed.as_deref().map(digest),
+                forced_by: None,
+            };
+            keys.insert(entering.kid.clone(), facts);
+        }
+        for version in set
+            .versions
+            .iter()
+            .filter(|version| version.forced.is_some())
+        {
+            let facts = keys.entry(version.kid.clone()).or_default();
+            facts.forced_by.get_or_insert_with(|| change.actor.clone());
+        }
+        for version in set.in_state(State::Destroyed) {
+            keys.entry(version.kid.clone())
+                .and_modify(|facts| facts.sealed = None);
+        }
+        Ok((
+            Self {
+                set,
+                keys,
+                store_revision: 0,
+                tag: [0; 32],
+            },
+            sealed,
+        ))
+    }
+
+    pub(super) fn write(&self, data_key: &DataKey) -> Result<(Vec<u8>, envelope::Tag), VaultError> {
+        let binding = RecordBinding {
+            kind: "set",
+            tenant: &self.set.tenant,
+            name: &self.set.name,
+            revision: self.set.revision,
+        };
+        envelope::write(
+            data_key,
+            binding,
+            &RecordRef {
+                set: &self.set,
+                keys: &self.keys,
+            },
+        )
+    }
+
+    pub(super) fn read(
+        name: &SetName,
+        entry: &Entry,
+        data_key: &DataKey,
+    ) -> Result<Self, VaultError> {
+        let place = RecordBinding {
+            kind: "set",
+            tenant: &name.tenant,
+            name: &name.name,
+            revision: 0,
+        };
+        let (record, tag) = envelope::read(
+            data_key,
+            place,
+            |record: &Record| record.set.revision,
+            &entry.value,
+        )?;
+        if let Some(violation) = invariants::check(&record.set).into_iter().next() {
+            return Err(VaultError::damaged(&entry.key, violation));
+        }
+        Ok(Self {
+            set: record.set,
+            keys: record.keys,
+            store_revision: entry.revision,
+            tag,
+        })
+    }
+}
+
+/// Takes the kid and the material in the tenant, and stores the sealed key.
+pub(super) fn claims(
+    batch: Batch,
+    tenant: &str,
+    entering: &Entering,
+    sealed: Option<Vec<u8>>,
+) -> Batch {
+    let (key, material) = (
+        blob_key(tenant, &entering.kid),
+        format!("material/{tenant}/{}", entering.material),
+    );
+    batch
+        .check(&material, Precondition::Absent)
+        .check(&key, Precondition::Absent)
+        .put(&material, entering.kid.as_bytes())
+        .put(&key, sealed.unwrap_or_default())
+}
+
+pub(super) fn blob_key(tenant: &str, kid: &str) -> String {
+    format!("key/{tenant}/{kid}")
+}
+
+pub(super) fn digest(bytes: &[u8]) -> String {
+    jose::base64url::encode(sha2(&SHA256, bytes))
+}
+
+pub(super) fn binding<'a>(set: &'a KeySet, version: &'a Version) -> KeyBinding<'a> {
+    let key_use = match set.key_use {
+        Use::Sign => "sign",
+        Use::Encrypt => "encrypt",
+        Use::RawSign => "raw_sign",
+        Use::Seal => "seal",
+    };
+    KeyBinding {
+        tenant: &set.tenant,
+        set: &set.name,
+        kid: &version.kid,
+        algorithm: version.algorithm.as_str(),
+        key_use,
+    }
+}

@@ -1,0 +1,14 @@
+//! The key-manager as its callers see it: in this process, on free ports, over real mutual TLS.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod admin;
+mod feed;
+mod process;
+mod support;

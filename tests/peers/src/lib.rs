@@ -1,0 +1,1 @@
+//! josekit and jsonwebtoken beside our codec.
