@@ -4,8 +4,11 @@ use aws_lc_rs::agreement::{self, PrivateKey as AgreementKey};
 use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeyPairComponents, PublicKeyComponents};
 use aws_lc_rs::signature::{self, Ed25519KeyPair, ParsedPublicKey};
 use jose::key::{
-    EcCurve, EcPrivateKey, KeyError, OkpCurve, OkpPrivateKey, PrivateKey, PublicKey, RsaPrivateKey,
+    EcCurve, EcPrivateKey, KeyError, OkpCurve, OkpPrivateKey, OkpPublicKey, PrivateKey, PublicKey,
+    RsaPrivateKey,
 };
+
+use crate::edwards;
 
 pub(crate) fn private_key(key: &PrivateKey) -> Result<(), KeyError> {
     match key {
@@ -31,12 +34,19 @@ pub(crate) fn public_key(key: &PublicKey) -> Result<(), KeyError> {
                 ParsedPublicKey::new(&signature::ECDSA_P521_SHA512_FIXED, key.uncompressed())
             }
         },
-        // every 32 bytes are an X25519 key; those of Ed25519 are judged with each signature
-        PublicKey::Okp(_) => return Ok(()),
+        PublicKey::Okp(key) => return okp_point(key),
     };
     parsed
         .map(|_good| ())
         .map_err(|_rejected| KeyError::Inconsistent)
+}
+
+/// Every coordinate is one of X25519: the curve or its twist.
+fn okp_point(key: &OkpPublicKey) -> Result<(), KeyError> {
+    match key.curve() {
+        OkpCurve::Ed25519 if !edwards::is_on_curve(key.x()) => Err(KeyError::Inconsistent),
+        OkpCurve::Ed25519 | OkpCurve::X25519 => Ok(()),
+    }
 }
 
 /// Loads all members; the engine checks n = p q, d, and the CRT values against each other.

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod check;
+mod edwards;
 mod generate;
 pub mod jwe;
 mod sign;

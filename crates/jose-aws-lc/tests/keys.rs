@@ -10,8 +10,8 @@ use jose::algorithm::{Algorithm, JwsAlgorithm, KeyManagement};
 use jose::jwk::{Jwk, PublicJwk, SecretJwk};
 use jose::jws::{EncodedHeader, UnverifiedJws, sign};
 use jose::key::{
-    EcCurve, EcPrivateKey, EcPublicKey, KeyError, KeyMaterial, OkpPrivateKey, OkpPublicKey,
-    PrivateKey, PublicKey, RsaPrivateKey, RsaPrivateParts, RsaPublicKey,
+    EcCurve, EcPrivateKey, EcPublicKey, KeyError, KeyMaterial, OkpCurve, OkpPrivateKey,
+    OkpPublicKey, PrivateKey, PublicKey, RsaPrivateKey, RsaPrivateParts, RsaPublicKey,
 };
 use jose::provider::Provider as _;
 use jose_aws_lc::{AgreementCurve, AwsLc, GeneratedKey, KeySpec, RsaBits};
@@ -288,6 +288,24 @@ fn points_off_the_curve_are_refused() {
 }
 
 #[test]
+fn an_ed25519_key_is_a_point_of_its_curve() {
+    for _ in 0..50 {
+        let key = jws(JwsAlgorithm::Ed25519).public.unwrap();
+        assert_eq!(AwsLc.check_public(&key), Ok(()), "{key:?}");
+    }
+    for y in [2, 7, 8, 11, 12, 13, 17, 20] {
+        let mut x = [0; 32];
+        x[0] = y;
+        let key = PublicKey::Okp(OkpPublicKey::new(OkpCurve::Ed25519, &x).unwrap());
+        assert_eq!(
+            AwsLc.check_public(&key),
+            Err(KeyError::Inconsistent),
+            "{key:?}"
+        );
+    }
+}
+
+#[test]
 fn a_key_is_prepared_for_its_own_algorithms_only() {
     for made_for in JwsAlgorithm::ALL {
         let key = jws(*made_for);
@@ -310,7 +328,7 @@ fn a_key_is_prepared_for_its_own_algorithms_only() {
             }
         }
     }
-    let x = OkpPublicKey::new(jose::key::OkpCurve::X25519, &[9; 32]).unwrap();
+    let x = OkpPublicKey::new(OkpCurve::X25519, &[9; 32]).unwrap();
     assert!(
         AwsLc
             .verifying_key(JwsAlgorithm::Ed25519, &PublicKey::Okp(x))

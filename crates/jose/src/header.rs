@@ -181,6 +181,8 @@ mod tests {
             (r#"{"alg":null}"#, Malformed),
             (r#"{"alg":"ES256","kid":1}"#, Malformed),
             (r#"{"alg":"ES256","typ":["JWT"]}"#, Malformed),
+            (r#"{"alg":"ES256","cty":1}"#, Malformed),
+            (r#"{"alg":"ES256","enc":null}"#, Malformed),
             (r#"{"alg":"ES256","alg":"none"}"#, Malformed),
             (r#"{"alg":"ES256","\u0061lg":"none"}"#, Malformed),
             (r#"{"alg":"ES256","crit":[]}"#, Malformed),

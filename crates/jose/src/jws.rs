@@ -1,5 +1,7 @@
 //! JWS compact form (RFC 7515): `header.payload.signature`.
 
+use std::fmt;
+
 use crate::algorithm::JwsAlgorithm;
 use crate::base64url;
 use crate::header::{Header, HeaderError};
@@ -69,9 +71,15 @@ impl EncodedHeader {
 }
 
 /// A token that lacks its signature. The buffer already has room for it.
-#[derive(Debug)]
 pub struct UnsignedToken {
     text: String,
+}
+
+/// Shows the length and nothing of the payload.
+impl fmt::Debug for UnsignedToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "UnsignedToken({} bytes)", self.text.len())
+    }
 }
 
 impl UnsignedToken {
@@ -127,7 +135,6 @@ pub fn sign(header: &EncodedHeader, payload: &[u8], key: &dyn Sign) -> Result<St
 }
 
 /// A token taken apart. Nothing in it is to be believed: the signature has not been looked at.
-#[derive(Debug)]
 pub struct UnverifiedJws<'t> {
     /// The header.
     pub header: Header<'static>,
@@ -139,6 +146,15 @@ pub struct UnverifiedJws<'t> {
     pub payload: Vec<u8>,
     /// The signature.
     pub signature: Vec<u8>,
+}
+
+/// Shows the algorithm and nothing that the token says.
+impl fmt::Debug for UnverifiedJws<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UnverifiedJws")
+            .field("algorithm", &self.algorithm)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<'t> UnverifiedJws<'t> {

@@ -177,6 +177,31 @@ fn what_opens_under_the_decoy_is_dropped() {
     assert_eq!(blind.opened.load(Ordering::Relaxed), 1);
 }
 
+/// The room for padding is no room for payload.
+#[test]
+fn a_payload_over_the_limit_is_refused_also_where_nothing_is_padded() {
+    let enc = ContentEncryption::A256Gcm;
+    let protected = base64url::encode(r#"{"alg":"A256KW","enc":"A256GCM"}"#);
+    let (content_key, iv) = (ContentKey::from_slice(enc, &[7; 32]).unwrap(), [1; 12]);
+    for (over, fault) in [
+        (0, None),
+        (1, Some(Fault::TooLarge)),
+        (16, Some(Fault::TooLarge)),
+    ] {
+        let payload = vec![b'x'; crate::limits::JWE_PAYLOAD + over];
+        let input = ContentInput {
+            enc,
+            key: &content_key,
+            iv: &iv,
+            aad: protected.as_bytes(),
+        };
+        let tag = sum(input, &payload);
+        let parts = [content_key.as_bytes(), &iv, &payload, tag.as_bytes()].map(base64url::encode);
+        let outcome = decrypt(&format!("{protected}.{}", parts.join(".")), &key(true));
+        assert_eq!(outcome.err().map(|error| error.fault()), fault, "{over}");
+    }
+}
+
 #[test]
 fn a_header_for_another_algorithm_never_reaches_the_key() {
     let key = key(true);

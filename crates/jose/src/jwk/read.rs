@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use super::{Jwk, KeyUse, PublicJwk, SecretJwk};
 use crate::algorithm::{Algorithm, ContentEncryption, KeyManagement};
@@ -193,9 +193,14 @@ impl Members<'_> {
     }
 
     fn secret(&self, name: &'static str) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-        let text = self.string(name)?.ok_or(KeyError::Missing(name))?;
-        base64url::decode_secret(text.as_bytes())
-            .map_err(|_malformed| invalid(name, "not base64url"))
+        let mut text = self.string(name)?.ok_or(KeyError::Missing(name))?;
+        let secret = base64url::decode_secret(text.as_bytes())
+            .map_err(|_malformed| invalid(name, "not base64url"));
+        // one that is spelled with escapes has been copied
+        if let Cow::Owned(copy) = &mut text {
+            copy.zeroize();
+        }
+        secret
     }
 
     /// `kid`, `alg` and `use`, checked against each other and against `key_ops`.

@@ -91,6 +91,8 @@ fn malformed_keys_are_refused_and_the_member_is_named() {
         (ec(r#","crv":"P-256""#), None),
         (rsa(r#","d":"AQ""#), Some("p")),
         (rsa(r#","oth":[]"#), Some("oth")),
+        (rsa(r#","p":"AQ""#), Some("d")),
+        (rsa(r#","qi":null"#), Some("d")),
         (rsa(r#","alg":"RSA1_5""#), Some("alg")),
         (format!(r#"{{"kty":"RSA","n":"{N}","e":"AQAC"}}"#), Some("e")),
         (format!(r#"{{"kty":"RSA","n":"{N}","e":"AQ"}}"#), Some("e")),

@@ -1,5 +1,7 @@
 //! The issuer's side: claims checked, completed and otherwise left as they are written.
 
+use std::fmt;
+
 use super::claims::mistyped;
 use crate::json::{JsonError, Object, write_string};
 use crate::limits;
@@ -39,12 +41,22 @@ pub struct IssueRules<'a> {
 }
 
 /// Claims ready to sign.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct PreparedClaims {
     json: String,
     jti: Option<String>,
     issued_at: u64,
     expires_at: Option<u64>,
+}
+
+/// Shows the times and nothing that the caller said.
+impl fmt::Debug for PreparedClaims {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PreparedClaims")
+            .field("issued_at", &self.issued_at)
+            .field("expires_at", &self.expires_at)
+            .finish_non_exhaustive()
+    }
 }
 
 impl PreparedClaims {

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::jws::{EncodedHeader, UnsignedToken, UnverifiedJws};
 
 const NOW: u64 = 1_700_000_000;
 
@@ -159,6 +160,17 @@ fn lifetimes_are_bounded_by_the_set() {
 }
 
 #[test]
+fn the_default_lifetime_is_no_way_around_the_maximum() {
+    let rules = IssueRules {
+        default_lifetime: 300,
+        max_lifetime: 60,
+        ..rules()
+    };
+    let claims = PreparedClaims::prepare(b"{}", &rules).unwrap();
+    assert_eq!(claims.expires_at(), Some(NOW + 60));
+}
+
+#[test]
 fn what_the_rules_do_not_ask_for_is_not_added() {
     let bare = IssueRules {
         issuer: None,
@@ -169,6 +181,23 @@ fn what_the_rules_do_not_ask_for_is_not_added() {
     let claims = PreparedClaims::prepare(br#"{"iss":"anyone"}"#, &bare).unwrap();
     assert_eq!(claims.json(), r#"{"iss":"anyone","iat":1700000000}"#);
     assert_eq!(claims.jti(), None);
+}
+
+#[test]
+fn no_step_of_a_token_shows_its_claims() {
+    let planted = br#"{"sub":"planted","jti":"planted"}"#;
+    let claims = PreparedClaims::prepare(planted, &rules()).unwrap();
+    let header = EncodedHeader::new(JwsAlgorithm::Es256, None, None, None);
+    let unsigned = UnsignedToken::new(&header, claims.json().as_bytes(), 64).unwrap();
+    let shown = format!("{claims:?} {unsigned:?}");
+    let payload = base64url::encode(claims.json());
+    let token = unsigned.finish(&[0; 64]);
+    let parsed = UnverifiedJws::parse(&token, 1000).unwrap();
+    let shown = format!("{shown} {parsed:?}");
+    let bytes = format!("{:?}", b"planted");
+    for secret in ["planted", &payload, bytes.trim_matches(['[', ']'])] {
+        assert!(!shown.contains(secret), "{secret}: {shown}");
+    }
 }
 
 proptest! {

@@ -87,6 +87,77 @@ fn hmac_keys_are_not_shorter_than_the_hash_and_wrapping_keys_have_their_length()
     assert!(SymmetricKey::new(&[0; 15]).is_err() && SymmetricKey::new(&[0; 513]).is_err());
 }
 
+/// Little-endian p + `above`, for p = 2^255 - 19.
+fn past_the_field(above: i16, top: u8) -> [u8; 32] {
+    let mut x = [0xFF; 32];
+    x[0] = u8::try_from(0xED + above).unwrap();
+    x[31] = 0x7F | top;
+    x
+}
+
+#[test]
+fn points_of_small_order_and_other_spellings_are_no_keys() {
+    let small = |first: u8, top: u8| {
+        let mut x = [0; 32];
+        (x[0], x[31]) = (first, top);
+        x
+    };
+    for top in [0, 0x80] {
+        for curve in [OkpCurve::Ed25519, OkpCurve::X25519] {
+            let mut weak = vec![small(0, top), small(1, top)];
+            weak.extend([-1, 0, 1].map(|above| past_the_field(above, top)));
+            weak.extend(small_order_eight(curve).map(|mut x| {
+                x[31] |= top;
+                x
+            }));
+            for x in weak {
+                assert!(
+                    OkpPublicKey::new(curve, &x).is_err(),
+                    "{} {x:02x?}",
+                    curve.name()
+                );
+            }
+            for x in [small(3, top), past_the_field(-2, top)] {
+                assert!(
+                    OkpPublicKey::new(curve, &x).is_ok(),
+                    "{} {x:02x?}",
+                    curve.name()
+                );
+            }
+        }
+        for above in 2..=18 {
+            let x = past_the_field(above, top);
+            assert!(
+                OkpPublicKey::new(OkpCurve::Ed25519, &x).is_err(),
+                "{x:02x?}"
+            );
+            // RFC 7748 section 5: these must be accepted
+            assert!(OkpPublicKey::new(OkpCurve::X25519, &x).is_ok(), "{x:02x?}");
+        }
+    }
+}
+
+/// Written out once more in their published form.
+fn small_order_eight(curve: OkpCurve) -> [[u8; 32]; 2] {
+    let points = match curve {
+        OkpCurve::Ed25519 => [
+            "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+            "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+        ],
+        OkpCurve::X25519 => [
+            "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800",
+            "5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157",
+        ],
+    };
+    points.map(|hex| {
+        let mut x = [0; 32];
+        for (at, byte) in x.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap();
+        }
+        x
+    })
+}
+
 /// One made-up key of every asymmetric type; the numbers need not belong together.
 fn samples() -> Vec<PrivateKey> {
     let long = modulus(128);
@@ -146,6 +217,29 @@ fn der_reads_back_and_refuses_every_truncation() {
             "{key:?} with a byte more"
         );
     }
+}
+
+#[test]
+fn der_in_another_spelling_is_refused() {
+    let Some(PublicKey::Okp(key)) = samples().last().map(PrivateKey::public_key) else {
+        panic!("the last sample is no octet key pair")
+    };
+    let spki = PublicKey::Okp(key).to_spki();
+    let long_form = [&[spki[0], 0x81, spki[1]], &spki[2..]].concat();
+    assert_eq!(PublicKey::from_spki(&long_form), Err(KeyError::Der));
+
+    // e = 65537 with a sign byte that it does not need; the lengths around it grow by one
+    let rsa = RsaPublicKey::new(&modulus(256), &[1, 0, 1]).unwrap();
+    let spki = PublicKey::Rsa(rsa).to_spki();
+    let e = [2, 3, 1, 0, 1];
+    let mut padded = spki.strip_suffix(&e).unwrap().to_vec();
+    padded.extend([2, 4, 0, 1, 0, 1]);
+    // SEQUENCE of the whole, BIT STRING, SEQUENCE of the key
+    for low_byte_of_length in [3, 22, 27] {
+        padded[low_byte_of_length] += 1;
+    }
+    assert!(PublicKey::from_spki(&spki).is_ok());
+    assert_eq!(PublicKey::from_spki(&padded), Err(KeyError::Der));
 }
 
 #[test]

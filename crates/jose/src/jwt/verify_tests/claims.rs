@@ -132,6 +132,14 @@ fn leeway_moves_every_edge_and_is_bounded() {
         ["leeway", "audiences", "types"]
     );
     assert_eq!(fields(VerifyOptions::default()), ["audiences"]);
+    assert_eq!(
+        fields(VerifyOptions {
+            audiences: vec!["a".to_owned(), String::new()],
+            key_sets: vec![String::new()],
+            ..VerifyOptions::default()
+        }),
+        ["audiences", "key_sets"]
+    );
 }
 
 #[test]

@@ -48,6 +48,8 @@ fn headers_that_attack_are_refused_by_reason() {
         (r#"{"alg":"HS256","kid":"active"}"#, R::Algorithm),
         (r#"{"alg":"RS256","kid":"active"}"#, R::Algorithm),
         (r#"{"alg":"ES256","kid":"rsa"}"#, R::Algorithm),
+        (r#"{"alg":"ES256","kid":"mixed up"}"#, R::Algorithm),
+        (r#"{"alg":"ES256","kid":"remote rsa"}"#, R::Algorithm),
         (
             r#"{"alg":"ES256","kid":"other","typ":"at+jwt"}"#,
             R::Signature,
@@ -153,6 +155,30 @@ fn the_form_is_judged_before_anything_else() {
             rejected(reason),
             "{}",
             text.chars().take(120).collect::<String>()
+        );
+    }
+}
+
+#[test]
+fn header_and_claims_are_accepted_up_to_their_limits() {
+    let header = |len: usize| {
+        let start = r#"{"alg":"ES256","kid":"active","typ":"at+jwt","x":""#;
+        format!("{start}{}\"}}", "x".repeat(len - start.len() - 2))
+    };
+    let claims = |len: usize| {
+        let start = format!("{},\"x\":\"", GOOD.trim_end_matches('}'));
+        format!("{start}{}\"}}", "x".repeat(len - start.len() - 2))
+    };
+    for (header_len, claims_len, verdict) in [
+        (4096, 500, Ok(())),
+        (4097, 500, rejected(RejectReason::TooLarge)),
+        (100, 12_288, Ok(())),
+        (100, 12_289, rejected(RejectReason::TooLarge)),
+    ] {
+        assert_eq!(
+            judge(&raw(&header(header_len), &claims(claims_len))),
+            verdict,
+            "{header_len} {claims_len}"
         );
     }
 }

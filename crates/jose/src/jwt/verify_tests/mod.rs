@@ -92,6 +92,20 @@ impl Trust for View {
             "retired" => self.found("retired", &KEY, KeyState::Retired),
             "other" => self.found("other", &OTHER, KeyState::Active),
             "rsa" => self.found("rsa", &RSA, KeyState::Active),
+            "mixed up" => match self.found("mixed up", &KEY, KeyState::Active) {
+                Lookup::Found(key) => Lookup::Found(TrustedKey {
+                    verifier: Verifier::Held(&RSA),
+                    ..key
+                }),
+                other => other,
+            },
+            "remote rsa" => match self.found("remote rsa", &RSA, KeyState::Active) {
+                Lookup::Found(key) => Lookup::Found(TrustedKey {
+                    verifier: Verifier::AskService,
+                    ..key
+                }),
+                other => other,
+            },
             "revoked" => Lookup::Revoked,
             "ask" => Lookup::AskService,
             _ => Lookup::Unknown,
