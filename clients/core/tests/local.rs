@@ -150,6 +150,7 @@ async fn verdict_and_reason_are_those_of_the_service() {
         ] {
             requests.push((verify(&token), here));
             requests.push((verify(&token).purpose(Purpose::Hint), here));
+            requests.push((verify(&token).key_set("op/access-token"), here));
         }
     }
     let now = SystemClock.unix().as_secs();

@@ -33,6 +33,8 @@ const OUTBOX: usize = 64;
 const LEASE_INTERVAL: Duration = Duration::from_secs(2);
 /// How long an event may wait for its client.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the reason of an end may wait for its client.
+const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(2);
 /// Key sets in one event, so that it stays far below the largest answer.
 const SETS_PER_EVENT: usize = 100;
 
@@ -57,6 +59,8 @@ pub(super) struct Follower {
     sent: HashSet<Arc<str>>,
     /// The revoked keys that the client knows of.
     revoked: HashSet<Arc<str>>,
+    /// The epoch up to which the client has been told of everything.
+    covered: u64,
 }
 
 impl Follower {
@@ -75,6 +79,7 @@ impl Follower {
             opened,
             sent: HashSet::new(),
             revoked: HashSet::new(),
+            covered: 0,
         }
     }
 
@@ -91,8 +96,12 @@ impl Follower {
                 () = outbox.closed() => End::ClientGone,
             };
             if let End::NotReady(what) = ended {
-                // A client that has gone does not hear it.
-                let _gone = outbox.try_send(Err(Refusal::not_ready(what).into()));
+                // A client that has gone, or does not read, does not hear it.
+                let _unheard = timeout(
+                    LAST_WORD_TIMEOUT,
+                    outbox.send(Err(Refusal::not_ready(what).into())),
+                )
+                .await;
             }
         });
         ReceiverStream::new(events)
@@ -107,12 +116,12 @@ impl Follower {
         leases.reset();
         let mut events = self.everything();
         loop {
-            if let Err(end) = self.send(outbox, events).await {
+            if let Err(end) = self.send(outbox, events, &changes).await {
                 return end;
             }
             events = tokio::select! {
                 change = changes.recv() => match change {
-                    Ok(Change::Sets(names)) => self.changed(&names),
+                    Ok(Change::Sets(epoch, names)) => self.changed(epoch, &names),
                     Ok(Change::All) | Err(broadcast::error::RecvError::Lagged(_)) => self.everything(),
                     Err(broadcast::error::RecvError::Closed) => return End::NotReady("the instance drains"),
                 },
@@ -122,29 +131,44 @@ impl Follower {
         }
     }
 
-    /// Sends the events and, after them, the lease under which they count.
-    async fn send(&self, outbox: &Outbox, events: Vec<Event>) -> Result<(), End> {
+    /// Sends the events and, after them, the lease under which they count. While there is news that the client has not
+    /// been told, what it holds is not to be relied on for longer: the lease then follows that news.
+    async fn send(
+        &self,
+        outbox: &Outbox,
+        events: Vec<Event>,
+        changes: &broadcast::Receiver<Change>,
+    ) -> Result<(), End> {
         self.lease()?;
         for event in events {
             offer(outbox, event).await?;
         }
-        // Made only now: what came before may have waited for the client.
-        offer(outbox, Event::Lease(self.lease()?)).await
+        // Made only now, with room to send it at once: what came before may have waited for the client.
+        let room = timeout(SEND_TIMEOUT, outbox.reserve()).await;
+        let Ok(Ok(room)) = room else {
+            return Err(End::ClientGone);
+        };
+        let lease = self.lease()?;
+        if changes.is_empty() {
+            room.send(Ok(response(Event::Lease(lease))));
+        }
+        Ok(())
     }
 
     fn lease(&self) -> Result<proto::TrustLease, End> {
+        // The age is read first: time that passes in between then shortens the lease.
+        let age = self.plane.clock().boot().saturating_since(self.opened);
         let left = self
             .plane
             .keys()
             .verify_lease()
             .map_err(|_out| End::NotReady("the instance's lease has run out"))?;
         let snapshot = self.plane.keys().snapshot();
-        let age = self.plane.clock().boot().saturating_since(self.opened);
         Ok(proto::TrustLease {
             stream_age: prost_types::Duration::try_from(age).ok(),
             valid_for: prost_types::Duration::try_from(left.min(snapshot.times().client_lease))
                 .ok(),
-            epoch: snapshot.epoch(),
+            epoch: self.covered,
         })
     }
 
@@ -153,6 +177,7 @@ impl Follower {
         self.sent.clear();
         self.revoked.clear();
         let snapshot = self.plane.keys().snapshot_owned();
+        self.covered = snapshot.epoch();
         let tenant = snapshot.tenant(&self.tenant);
         let sets: Vec<_> = tenant
             .iter()
@@ -184,7 +209,9 @@ impl Follower {
     }
 
     /// The sets of these names, as they now are. Revocations go first: nothing may be believed a moment longer.
-    fn changed(&mut self, names: &[(Arc<str>, Arc<str>)]) -> Vec<Event> {
+    fn changed(&mut self, epoch: u64, names: &[(Arc<str>, Arc<str>)]) -> Vec<Event> {
+        // Sets may be newer than this change; their own is still to come.
+        self.covered = self.covered.max(epoch);
         let snapshot = self.plane.keys().snapshot_owned();
         let (mut present, mut removed) = (Vec::new(), Vec::new());
         for (_, name) in names.iter().filter(|(tenant, _)| **tenant == *self.tenant) {
@@ -235,11 +262,14 @@ impl Follower {
 
 /// Waits for a slow client a little, and for one that reads nothing not at all beyond that.
 async fn offer(outbox: &Outbox, event: Event) -> Result<(), End> {
-    let response = proto::WatchTrustResponse { event: Some(event) };
-    match timeout(SEND_TIMEOUT, outbox.send(Ok(response))).await {
+    match timeout(SEND_TIMEOUT, outbox.send(Ok(response(event)))).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) | Err(_) => Err(End::ClientGone),
     }
+}
+
+fn response(event: Event) -> proto::WatchTrustResponse {
+    proto::WatchTrustResponse { event: Some(event) }
 }
 
 fn trust_key_set(set: &Arc<KeySet>) -> proto::TrustKeySet {

@@ -5,11 +5,14 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A message has room for so many; what is left over goes with the next.
-const MARKS_PER_REPORT: usize = 10_000;
+/// What the marks of one report may take, in bytes: with the keys that are under way, the message stays below the
+/// 1 MiB that the key-manager reads. What finds no room goes with the next.
+const ROOM_PER_REPORT: usize = 448 * 1024;
+/// What a mark takes on the wire besides its names.
+const MARK_OVERHEAD: usize = 32;
 
 /// One key's usage, shared by every snapshot that holds the key.
 #[derive(Debug)]
@@ -33,6 +36,10 @@ impl Usage {
             in_flight: AtomicU32::new(0),
             enlisted: AtomicBool::new(false),
         })
+    }
+
+    fn weight(&self) -> usize {
+        self.tenant.len() + self.kid.len() + MARK_OVERHEAD
     }
 }
 
@@ -81,36 +88,56 @@ type Signed = HashMap<(Arc<str>, Arc<str>), Arc<Usage>>;
 #[derive(Debug, Default)]
 pub(crate) struct UsageBook {
     signed: Mutex<Signed>,
+    /// Where the next report begins, so that no key waits behind the same others each time.
+    next: AtomicUsize,
 }
 
 impl UsageBook {
-    /// Begins a signature. Only a key's first one takes the lock.
+    /// Begins a signature. Only a key's first ones take the lock.
     pub(crate) fn begin(&self, usage: &Arc<Usage>) -> InFlight {
         usage.in_flight.fetch_add(1, Ordering::AcqRel);
-        if !usage.enlisted.swap(true, Ordering::AcqRel) {
+        if !usage.enlisted.load(Ordering::Acquire) {
             let key = (Arc::clone(&usage.tenant), Arc::clone(&usage.kid));
             self.lock().insert(key, Arc::clone(usage));
+            // Only once it is in the book: nobody may pass here while no report would name the key.
+            usage.enlisted.store(true, Ordering::Release);
         }
+        // The caller looks at the snapshot next. Either it sees the new one, or `report` sees its signature.
+        fence(Ordering::SeqCst);
         InFlight(Arc::clone(usage))
     }
 
     /// What rose since the last report, and what is under way. A key whose set went away and came back keeps its mark.
     pub(crate) fn report(&self) -> Report {
-        let mut report = Report::default();
-        for usage in self.lock().values() {
+        let (mut report, mut room) = (Report::default(), ROOM_PER_REPORT);
+        let mut left_out = None;
+        fence(Ordering::SeqCst);
+        let signed = self.lock();
+        let start = self.next.load(Ordering::Relaxed);
+        let turns = signed.values().enumerate().cycle();
+        for (place, usage) in turns
+            .skip(start.checked_rem(signed.len()).unwrap_or_default())
+            .take(signed.len())
+        {
             // In flight is read first: a signature that ends in between has then already noted its `exp`.
             if usage.in_flight.load(Ordering::Acquire) > 0 {
                 report.in_flight.push(Arc::clone(&usage.kid));
             }
-            if report.high_water.len() >= MARKS_PER_REPORT {
+            let exp = usage.highest_exp.load(Ordering::Acquire);
+            if usage.reported_exp.load(Ordering::Acquire) >= exp {
                 continue;
             }
-            let exp = usage.highest_exp.load(Ordering::Acquire);
-            if usage.reported_exp.swap(exp, Ordering::AcqRel) < exp {
-                let (tenant, kid) = (Arc::clone(&usage.tenant), Arc::clone(&usage.kid));
-                report.high_water.push(HighWater { tenant, kid, exp });
-            }
+            let Some(left) = room.checked_sub(usage.weight()) else {
+                left_out.get_or_insert(place);
+                continue;
+            };
+            room = left;
+            usage.reported_exp.store(exp, Ordering::Release);
+            let (tenant, kid) = (Arc::clone(&usage.tenant), Arc::clone(&usage.kid));
+            report.high_water.push(HighWater { tenant, kid, exp });
         }
+        self.next
+            .store(left_out.unwrap_or_default(), Ordering::Relaxed);
         report
     }
 
@@ -165,6 +192,48 @@ mod tests {
         assert_eq!(book.report().high_water, [mark("k1", 300)]);
         book.forget_reports();
         assert_eq!(book.report().high_water, [mark("k1", 300)]);
+    }
+
+    #[test]
+    fn every_mark_is_told_once_however_many_there_are_and_no_report_is_too_large() {
+        let book = UsageBook::default();
+        let (tenant, keys): (Arc<str>, usize) = ("t".repeat(64).into(), 9_000);
+        for number in 0..keys {
+            let usage = Usage::new(Arc::clone(&tenant), format!("{number:0>128}").into());
+            book.begin(&usage).will_expire(100);
+        }
+        let (mut told, mut reports) = (std::collections::HashSet::new(), 0);
+        while told.len() < keys {
+            let marks = book.report().high_water;
+            let bytes: usize = marks
+                .iter()
+                .map(|mark| mark.tenant.len() + mark.kid.len() + MARK_OVERHEAD)
+                .sum();
+            assert!(!marks.is_empty() && bytes <= ROOM_PER_REPORT, "{bytes}");
+            for mark in marks {
+                assert!(told.insert(mark.kid), "told twice");
+            }
+            reports += 1;
+        }
+        assert!(reports > 1, "one report had room for all");
+        assert_eq!(book.report(), Report::default());
+    }
+
+    #[test]
+    fn a_key_that_signs_all_the_time_keeps_no_other_from_being_told() {
+        let book = UsageBook::default();
+        let kid = |number: usize| -> Arc<str> { format!("{number:0>128}").into() };
+        let usages: Vec<_> = (0..9_000)
+            .map(|number| Usage::new("t".into(), kid(number)))
+            .collect();
+        let mut told = std::collections::HashSet::new();
+        for round in 1..20 {
+            for usage in &usages {
+                book.begin(usage).will_expire(round);
+            }
+            told.extend(book.report().high_water.into_iter().map(|mark| mark.kid));
+        }
+        assert_eq!(told.len(), usages.len());
     }
 
     #[test]

@@ -36,11 +36,11 @@ pub enum ApplyError {
     },
 }
 
-/// What followers hear: which sets changed, by tenant and name; or that everything was replaced.
+/// What followers hear: which sets changed, by tenant and name, and the epoch that this led to; or that everything was replaced.
 #[derive(Clone, Debug)]
 pub(crate) enum Change {
     All,
-    Sets(Arc<[(Arc<str>, Arc<str>)]>),
+    Sets(u64, Arc<[(Arc<str>, Arc<str>)]>),
 }
 
 #[derive(Debug)]
@@ -153,7 +153,7 @@ impl KeysWriter {
         };
         let mut names = edit.put_all(changed);
         names.extend(edit.remove_all(removed));
-        self.publish(next, Change::Sets(names.into()));
+        self.publish(next, Change::Sets(epoch, names.into()));
         Ok(())
     }
 

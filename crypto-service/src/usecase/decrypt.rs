@@ -100,7 +100,7 @@ impl DataPlane {
         if candidates.is_empty() {
             return Ok(None);
         }
-        let private = self.private().clone();
+        let (private, tenant) = (self.private().clone(), command.tenant.clone());
         let cost = if candidates.iter().any(is_rsa) {
             Cost::Queued
         } else {
@@ -118,7 +118,16 @@ impl DataPlane {
         };
         let decrypted = self.lanes().run(cost, work).await?;
         self.may_verify()?;
-        Ok(decrypted)
+        // The key may have been revoked, or have left service, while the token waited for a crypto thread.
+        Ok(decrypted.filter(|opened| self.still_decrypts(&tenant, &opened.kid)))
+    }
+
+    fn still_decrypts(&self, tenant: &str, kid: &str) -> bool {
+        let snapshot = self.keys().snapshot();
+        let key = snapshot
+            .tenant(tenant)
+            .and_then(|tenant| tenant.key(kid));
+        key.is_some_and(|key| key.version.state.decrypts())
     }
 
     /// The key that the token names; without a name, those of the one set that the caller named.

@@ -50,7 +50,7 @@ impl CallersView<'_> {
             State::Active => KeyState::Active,
             State::Retiring => KeyState::Retiring,
             State::Retired => KeyState::Retired,
-            State::Revoked => return Lookup::Revoked,
+            State::Revoked => return Lookup::Revoked { key_set: &set.name },
             State::Destroyed => return Lookup::Unknown,
         };
         let Some(verifier) = self.verifier(version) else {

@@ -1,6 +1,6 @@
 //! The keys that are held, as of one event of the stream: an immutable value that each event replaces.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
@@ -20,8 +20,9 @@ pub(super) struct View {
     sets: Arc<BTreeMap<String, Arc<KeySet>>>,
     /// Which set holds a kid.
     homes: Arc<HashMap<String, Arc<KeySet>>>,
-    /// Only ever grows: an instance that lags behind must not bring a revoked key back.
-    revoked: Arc<HashSet<String>>,
+    /// Revoked kids, and the set of each where it is known. Only ever grows: an instance that lags behind must not bring a
+    /// revoked key back.
+    revoked: Arc<HashMap<String, Option<String>>>,
     lease: Lease,
 }
 
@@ -64,8 +65,19 @@ impl View {
     }
 
     pub(super) fn with_revoked(&self, kids: impl IntoIterator<Item = String>) -> Self {
+        let home = |kid: &String| self.homes.get(kid).map(|set| set.name.clone());
+        self.with_revoked_of(kids.into_iter().map(|kid| {
+            let key_set = home(&kid);
+            (kid, key_set)
+        }))
+    }
+
+    fn with_revoked_of(&self, kids: impl IntoIterator<Item = (String, Option<String>)>) -> Self {
         let mut revoked = (*self.revoked).clone();
-        revoked.extend(kids);
+        for (kid, key_set) in kids {
+            let known = revoked.entry(kid).or_default();
+            *known = key_set.or_else(|| known.take());
+        }
         Self {
             revoked: Arc::new(revoked),
             ..self.clone()
@@ -82,11 +94,7 @@ impl View {
             .removed_key_sets
             .iter()
             .for_each(|name| drop(sets.remove(name)));
-        let revoked: Vec<String> = event
-            .key_sets
-            .iter()
-            .flat_map(|set| revoked_kids(&set.keys))
-            .collect();
+        let revoked: Vec<_> = event.key_sets.iter().flat_map(revoked_kids).collect();
         sets.extend(
             event
                 .key_sets
@@ -100,21 +108,25 @@ impl View {
         Self {
             sets: Arc::new(sets),
             homes: Arc::new(homes),
-            ..self.with_revoked(revoked)
+            ..self.with_revoked_of(revoked)
         }
     }
 }
 
-fn revoked_kids(keys: &[TrustKey]) -> impl Iterator<Item = String> + '_ {
-    keys.iter()
+fn revoked_kids(set: &TrustKeySet) -> impl Iterator<Item = (String, Option<String>)> + '_ {
+    set.keys
+        .iter()
         .filter(|key| key.state() == TrustState::Revoked)
-        .map(|key| key.kid.clone())
+        .map(|key| (key.kid.clone(), Some(set.name.clone())))
 }
 
 impl Trust for View {
     fn key(&self, kid: &str) -> Lookup<'_> {
-        if self.revoked.contains(kid) {
-            return Lookup::Revoked;
+        match self.revoked.get(kid) {
+            Some(Some(key_set)) => return Lookup::Revoked { key_set },
+            // Which set it was of decides the reason, and only the service knows. It is accepted in no case.
+            Some(None) => return Lookup::AskService,
+            None => {}
         }
         let found = self.homes.get(kid).and_then(|set| set.lookup(kid));
         found.map_or(Lookup::AskService, Lookup::Found)

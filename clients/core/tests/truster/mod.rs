@@ -203,7 +203,7 @@ impl Trust for Fake {
             return Lookup::Unknown;
         };
         let state = match key.state {
-            TrustState::Revoked => return Lookup::Revoked,
+            TrustState::Revoked => return Lookup::Revoked { key_set: key.set },
             TrustState::HintOnly => KeyState::Retired,
             _ => KeyState::Active,
         };

@@ -29,7 +29,10 @@ pub enum Lookup<'t> {
     /// This view does not know, and the service may.
     AskService,
     /// The key was revoked.
-    Revoked,
+    Revoked {
+        /// The name of its key set: a caller that accepts other sets only is told no more than of an unknown key.
+        key_set: &'t str,
+    },
     /// The key.
     Found(TrustedKey<'t>),
 }

@@ -181,15 +181,19 @@ fn find_key<'t>(
         (None, [only]) => trust.only_key(only, jws.algorithm),
         (None, _) => Lookup::Unknown,
     };
+    let named =
+        |key_set| rules.key_sets.is_empty() || rules.key_sets.iter().any(|set| set == key_set);
     let key = match lookup {
         Lookup::Unknown => return Err(RejectReason::UnknownKey.into()),
         Lookup::AskService => return Err(NotVerified::AskService),
-        Lookup::Revoked => return Err(RejectReason::KeyRevoked.into()),
+        Lookup::Revoked { key_set } if named(key_set) => {
+            return Err(RejectReason::KeyRevoked.into());
+        }
+        Lookup::Revoked { .. } => return Err(RejectReason::UnknownKey.into()),
         Lookup::Found(key) => key,
     };
-    let named = rules.key_sets.is_empty() || rules.key_sets.iter().any(|set| set == key.key_set);
     let verifies = key.state != KeyState::Retired || rules.purpose == Purpose::Hint;
-    if !named || !verifies {
+    if !named(key.key_set) || !verifies {
         return Err(RejectReason::UnknownKey.into());
     }
     if !key.algorithm.is_same_as(jws.algorithm) {

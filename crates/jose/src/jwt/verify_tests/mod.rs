@@ -106,7 +106,9 @@ impl Trust for View {
                 }),
                 other => other,
             },
-            "revoked" => Lookup::Revoked,
+            "revoked" => Lookup::Revoked {
+                key_set: "op/access-token",
+            },
             "ask" => Lookup::AskService,
             _ => Lookup::Unknown,
         }

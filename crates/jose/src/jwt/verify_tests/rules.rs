@@ -157,6 +157,26 @@ fn hints_outlive_expiry_and_retirement_but_never_revocation() {
 }
 
 #[test]
+fn a_revoked_key_of_a_set_that_is_not_accepted_is_an_unknown_one() {
+    let token = token(Some("revoked"), Some("at+jwt"), GOOD);
+    for (named, reason) in [
+        (vec![], RejectReason::KeyRevoked),
+        (vec!["op/access-token"], RejectReason::KeyRevoked),
+        (vec!["op/id-token"], RejectReason::UnknownKey),
+    ] {
+        let demands = VerifyOptions {
+            key_sets: named.iter().map(|name| (*name).to_owned()).collect(),
+            ..options()
+        };
+        assert_eq!(
+            judge_in(&view(), &token, demands, NOW),
+            rejected(reason),
+            "{named:?}"
+        );
+    }
+}
+
+#[test]
 fn what_a_view_cannot_tell_is_no_verdict_but_a_malformed_token_is() {
     assert_eq!(
         judge(&token(Some("ask"), Some("at+jwt"), GOOD)),
