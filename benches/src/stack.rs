@@ -34,12 +34,16 @@ impl Stack {
     /// # Errors
     /// When they do not become ready; the message holds what they said.
     pub fn start(programs: &Path, scratch: &Path) -> Result<Self, Fault> {
-        let folder = scratch.join(format!("bench-{}", std::process::id()));
+        // the programs run in that folder: nothing may be relative to this one
+        let programs = programs.canonicalize()?;
+        let folder = scratch
+            .canonicalize()?
+            .join(format!("bench-{}", std::process::id()));
         fs::create_dir_all(&folder)?;
         let [grpc, keys_grpc, http, keys_http] = free_addresses()?;
         let mut run = Command::new(programs.join("cryptoctl"))
             .args(["dev", "run", "--programs"])
-            .arg(programs.canonicalize()?)
+            .arg(&programs)
             .current_dir(&folder)
             .env("CRYPTO_GRPC", grpc.to_string())
             .env("KEYS_GRPC", keys_grpc.to_string())

@@ -66,8 +66,7 @@ async fn main() -> ExitCode {
 }
 
 async fn count(arguments: &Arguments) -> Result<(), Fault> {
-    let programs = arguments.programs.canonicalize()?;
-    let stack = Stack::start(&programs, &arguments.scratch.canonicalize()?)?;
+    let stack = Stack::start(&arguments.programs, &arguments.scratch)?;
     std::env::set_current_dir(stack.folder())?;
     let shutdown = Shutdown::new();
     let (address, service) = serve(&stack, shutdown.clone()).await?;

@@ -124,9 +124,7 @@ impl DataPlane {
 
     fn still_decrypts(&self, tenant: &str, kid: &str) -> bool {
         let snapshot = self.keys().snapshot();
-        let key = snapshot
-            .tenant(tenant)
-            .and_then(|tenant| tenant.key(kid));
+        let key = snapshot.tenant(tenant).and_then(|tenant| tenant.key(kid));
         key.is_some_and(|key| key.version.state.decrypts())
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jose::algorithm::{Algorithm, JwsAlgorithm};
 use jose::jws;
 use jose::jwt::{IssueRules, PreparedClaims};
-use keyring::Use;
+use keyring::{State, Use};
 use service_kit::grants::Operation;
 use service_kit::identity::Caller;
 
@@ -176,6 +176,7 @@ impl DataPlane {
             ));
         };
         let private = self.private().clone();
+        let (set, kid) = (Arc::clone(&signing.set), Arc::clone(&signing.version.kid));
         let work = move || {
             let version = &signing.version;
             let key = private
@@ -198,9 +199,23 @@ impl DataPlane {
                 jws::SignError::Failed(_) => Refusal::Internal("the crypto engine failed"),
             })
         };
-        let token = self.lanes().run(cost(algorithm), work).await??;
+        let cost = cost(algorithm);
+        let token = self.lanes().run(cost, work).await??;
+        if cost == Cost::Queued && !self.is_still_good(&set, &kid) {
+            return Err(Refusal::not_ready(
+                "the key was revoked while the signature was made",
+            ));
+        }
         self.metrics().signed(algorithm.name());
         Ok(token)
+    }
+
+    /// Whether the key has not been revoked since it was chosen: nobody would accept its token.
+    fn is_still_good(&self, set: &KeySet, kid: &str) -> bool {
+        let snapshot = self.keys().snapshot();
+        let now = snapshot.set(&set.tenant, &set.name);
+        now.and_then(|now| now.version(kid))
+            .is_some_and(|version| version.state != State::Revoked)
     }
 
     pub(super) fn may_sign(&self) -> Result<(), Refusal> {

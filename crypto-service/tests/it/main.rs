@@ -9,6 +9,7 @@
 )]
 
 mod binary;
+mod crypto_thread;
 mod feed;
 mod jwe;
 mod jwks;

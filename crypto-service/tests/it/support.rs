@@ -31,7 +31,7 @@ pub(crate) const NOW: u64 = 1_800_000_000;
 pub(crate) const ISSUER: &str = "https://op.example.com";
 const INSTANCE: &str = "spiffe://crypto.dev/crypto-service#test";
 
-const POLICY: &str = r#"
+pub(crate) const POLICY: &str = r#"
 [[grant]]
 caller = "spiffe://crypto.dev/token"
 key_sets = ["op/*"]
@@ -326,7 +326,7 @@ impl TestSet {
         }
     }
 
-    fn spec(self, epoch: u64) -> KeySetSpec {
+    pub(crate) fn spec(self, epoch: u64) -> KeySetSpec {
         KeySetSpec {
             versions: self
                 .keys

@@ -240,3 +240,24 @@ async fn named_sets_need_a_grant_and_have_to_exist() {
         (Code::NotFound, "KEY_SET_NOT_FOUND".to_owned())
     );
 }
+
+#[tokio::test]
+async fn a_lease_names_the_epoch_that_the_client_has_been_told_of() {
+    let mut world = World::with(vec![TestSet::sign("op/a", vec![TestKey::new("ES256")])]).await;
+    let mut stream = watch(&world, "auth", &[]).await;
+    // Also where a change brings nothing that the caller may see.
+    for (epoch, change) in [(1, None), (2, Some("op/b")), (3, Some("other/b"))] {
+        if let Some(name) = change {
+            world.change(TestSet::sign(name, vec![TestKey::new("ES256")]));
+        }
+        let mut told = epoch != 2;
+        loop {
+            match event(&mut stream).await {
+                Event::Lease(lease) if lease.epoch == epoch => break,
+                Event::Lease(lease) => assert!(lease.epoch < epoch, "{lease:?} at {epoch}"),
+                other => told |= epoch == 2 && names(&other) == ["op/b"],
+            }
+        }
+        assert!(told, "a lease on epoch {epoch} came before its news");
+    }
+}

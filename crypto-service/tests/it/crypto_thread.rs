@@ -1,0 +1,142 @@
+//! What happens to the keys of a request that waits for a crypto thread.
+
+use std::time::Duration;
+
+use crypto_service::keys::{KeysWriter, PrivateKeys, Terms, Times, pair};
+use crypto_service::lanes::{Cost, Lanes};
+use crypto_service::policy::Access;
+use crypto_service::usecase::{
+    DataPlane, DecryptCommand, EncryptCommand, Parts, Recipient, SignCommand,
+};
+use crypto_service::{Refusal, ServiceMetrics};
+use keyring::State;
+use service_kit::clock::{Clock, FakeClock};
+use service_kit::grants::{Policy, PolicyHandle};
+use service_kit::identity::{Caller, IdentityRules};
+use service_kit::telemetry::Metrics;
+use testkit::{CertificateAuthority, Leaf};
+use tokio::task::JoinHandle;
+
+use crate::support::{NOW, POLICY, TestKey, TestSet};
+
+fn caller(role: &str) -> Caller {
+    let issued = CertificateAuthority::new("test").issue(&Leaf::client(role));
+    Caller::from_leaf(&issued.der(), IdentityRules::default()).unwrap()
+}
+
+/// Occupies the only crypto thread until the sender is dropped.
+fn occupied(lanes: &Lanes) -> std::sync::mpsc::Sender<()> {
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let lanes = lanes.clone();
+    tokio::spawn(async move {
+        lanes
+            .run(Cost::Queued, move || released.recv().is_err())
+            .await
+    });
+    release
+}
+
+/// A data plane over one crypto thread.
+fn single_threaded() -> (DataPlane, KeysWriter, Lanes) {
+    let clock = FakeClock::at(NOW);
+    let (mut writer, keys) = pair(clock.shared(), Terms::default());
+    let lanes = Lanes::with(1, 16).unwrap();
+    let plane = DataPlane::new(Parts {
+        keys,
+        access: Access::new(PolicyHandle::fixed(
+            "policy",
+            Policy::parse(POLICY).unwrap(),
+        )),
+        lanes: lanes.clone(),
+        private: PrivateKeys::new(16),
+        clock: clock.shared(),
+        metrics: ServiceMetrics::new(&Metrics::new("test", "0")),
+    });
+    let terms = Terms {
+        sign_for: Duration::from_secs(30),
+        verify_for: Duration::from_secs(60),
+    };
+    writer.replace(0, Times::default(), Vec::new()).unwrap();
+    writer.grant(clock.boot(), terms);
+    (plane, writer, lanes)
+}
+
+/// Waits until something stands behind the occupied thread.
+async fn waits<T>(task: &JoinHandle<T>, lanes: &Lanes) {
+    while lanes.depth() == 0 {
+        assert!(!task.is_finished(), "it did not wait");
+        tokio::task::yield_now().await;
+    }
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert!(!task.is_finished(), "it did not wait");
+}
+
+#[tokio::test]
+async fn a_key_that_is_revoked_while_a_token_waits_opens_nothing() {
+    let (plane, mut writer, lanes) = single_threaded();
+    let key = TestKey::new("RSA-OAEP-256");
+    let set = |state| TestSet::encrypt("op/e", vec![key.clone().state(state)]).spec(1);
+    for (state, opens) in [
+        (State::Retiring, true),
+        (State::Retired, false),
+        (State::Revoked, false),
+    ] {
+        writer
+            .replace(1, Times::default(), vec![set(State::Active)])
+            .unwrap();
+        let encrypt = EncryptCommand {
+            tenant: "default".to_owned(),
+            payload: b"secret".to_vec(),
+            recipient: Recipient::KeySet("op/e".to_owned()),
+            alg: None,
+            enc: None,
+            cty: String::new(),
+        };
+        let command = DecryptCommand {
+            tenant: "default".to_owned(),
+            token: plane.encrypt(&caller("token"), &encrypt).unwrap().token,
+            key_sets: Vec::new(),
+            field: "key_sets",
+        };
+        let (release, plane) = (occupied(&lanes), plane.clone());
+        let waiting = tokio::spawn(async move { plane.decrypt(&caller("auth"), command).await });
+        waits(&waiting, &lanes).await;
+        writer
+            .replace(1, Times::default(), vec![set(state)])
+            .unwrap();
+        drop(release);
+        let opened = waiting.await.unwrap().unwrap();
+        assert_eq!(opened.is_some(), opens, "{state:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_is_revoked_while_a_signature_waits_signs_nothing() {
+    let (plane, mut writer, lanes) = single_threaded();
+    let key = TestKey::new("RS256");
+    let set = |state| TestSet::sign("op/s", vec![key.clone().state(state)]).spec(1);
+    for (state, signs) in [(State::Retiring, true), (State::Revoked, false)] {
+        writer
+            .replace(1, Times::default(), vec![set(State::Active)])
+            .unwrap();
+        let command = SignCommand {
+            tenant: "default".to_owned(),
+            key_set: "op/s".to_owned(),
+            claims: "{}".to_owned(),
+            lifetime: None,
+            typ: String::new(),
+        };
+        let (release, plane) = (occupied(&lanes), plane.clone());
+        let waiting = tokio::spawn(async move { plane.sign(&caller("token"), command).await });
+        waits(&waiting, &lanes).await;
+        writer
+            .replace(1, Times::default(), vec![set(state)])
+            .unwrap();
+        drop(release);
+        let signed = waiting.await.unwrap();
+        assert_eq!(signed.is_ok(), signs, "{state:?}");
+        if let Err(refusal) = signed {
+            assert!(matches!(refusal, Refusal::NotReady { .. }), "{refusal:?}");
+        }
+    }
+}
