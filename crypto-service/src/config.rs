@@ -46,6 +46,8 @@ pub struct GrpcSettings {
     pub listen: SocketAddr,
     /// Calls at once; more are refused as OVERLOADED.
     pub max_in_flight: usize,
+    /// Streams of `WatchTrust` at once; more are refused as OVERLOADED.
+    pub max_followers: usize,
     /// The longest time to an answer, whatever the caller asks for.
     pub longest_deadline: Span,
 }
@@ -56,6 +58,7 @@ impl Default for GrpcSettings {
         Self {
             listen,
             max_in_flight: 4096,
+            max_followers: 1024,
             longest_deadline: Span::secs(30),
         }
     }
@@ -93,7 +96,7 @@ impl Default for HttpSettings {
 pub struct FeedSettings {
     /// The key-manager.
     pub endpoint: String,
-    /// The name that its certificate must carry; empty = any that is valid for the host.
+    /// The name that its certificate must carry; empty = any name, as long as the chain leads to `tls.ca`.
     pub key_manager: String,
     /// How long to sign without a renewed lease; it only shortens what the key-manager grants.
     pub max_sign_staleness: Span,

@@ -206,7 +206,12 @@ impl Server {
         health
             .set_service_status(grpc::SIGNING, ServingStatus::NotServing)
             .await;
-        let routes = grpc::routes(&self.plane, health_service, stop.clone())?;
+        let routes = grpc::routes(
+            &self.plane,
+            health_service,
+            stop.clone(),
+            self.config.grpc.max_followers,
+        )?;
         let stack = Stack {
             metrics: RpcMetrics::new(&self.metrics, grpc::RPCS),
             clock: self.clock.clone(),

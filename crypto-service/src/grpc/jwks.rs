@@ -1,10 +1,13 @@
 //! `crypto.jwks.v1.JwksService`.
 
+use std::sync::Arc;
+
 use crypto_proto::jwks::v1 as proto;
 use proto::jwks_service_server::JwksService;
 use service_kit::grants::Operation;
 use service_kit::identity::Caller;
 use service_kit::shutdown::Shutdown;
+use tokio::sync::Semaphore;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
@@ -22,6 +25,8 @@ const LARGEST_DOCUMENT: usize = 4 * 1024 * 1024 - 1024;
 pub(crate) struct Jwks {
     pub(crate) plane: DataPlane,
     pub(crate) shutdown: Shutdown,
+    /// A place for each stream of `WatchTrust`.
+    pub(crate) followers: Arc<Semaphore>,
 }
 
 #[tonic::async_trait]
@@ -79,7 +84,10 @@ impl JwksService for Jwks {
             .require_all(&caller, Operation::Verify, &tenant, &key_sets)
             .map_err(Refusal::from)?;
         self.plane.demand_sign_sets(&tenant, &key_sets)?;
+        let place = Arc::clone(&self.followers)
+            .try_acquire_owned()
+            .map_err(|_all_taken| Refusal::Overloaded)?;
         let follower = Follower::new(self.plane.clone(), caller, tenant, key_sets);
-        Ok(Response::new(follower.follow(self.shutdown.clone())))
+        Ok(Response::new(follower.follow(place, self.shutdown.clone())))
     }
 }

@@ -9,12 +9,15 @@ mod status;
 mod structure;
 mod watch;
 
+use std::sync::Arc;
+
 use crypto_proto::FILE_DESCRIPTOR_SET;
 use crypto_proto::jwe::v1::jwe_service_server::JweServiceServer;
 use crypto_proto::jwks::v1::jwks_service_server::JwksServiceServer;
 use crypto_proto::jwt::v1::jwt_service_server::JwtServiceServer;
 use service_kit::layers::{GrpcService, Refusals};
 use service_kit::shutdown::Shutdown;
+use tokio::sync::Semaphore;
 use tonic::Status;
 use tonic::service::Routes;
 use tonic_health::pb::health_server::{Health, HealthServer};
@@ -57,6 +60,7 @@ pub(crate) fn routes<H: Health>(
     plane: &DataPlane,
     health: HealthServer<H>,
     shutdown: Shutdown,
+    max_followers: usize,
 ) -> Result<impl GrpcService, tonic_reflection::server::Error> {
     let jwt = JwtServiceServer::new(jwt::Jwt(plane.clone()))
         .max_decoding_message_size(LARGEST_REQUEST)
@@ -67,6 +71,7 @@ pub(crate) fn routes<H: Health>(
     let jwks = JwksServiceServer::new(jwks::Jwks {
         plane: plane.clone(),
         shutdown,
+        followers: Arc::new(Semaphore::new(max_followers)),
     })
     .max_decoding_message_size(LARGEST_REQUEST)
     .max_encoding_message_size(LARGEST_ANSWER);
@@ -92,7 +97,7 @@ pub(crate) fn routes<H: Health>(
 /// How the layers word their refusals.
 pub(crate) fn refusals() -> Refusals {
     Refusals {
-        overloaded: std::sync::Arc::new(|| Status::from(Refusal::Overloaded)),
+        overloaded: Arc::new(|| Status::from(Refusal::Overloaded)),
         ..Refusals::default()
     }
 }

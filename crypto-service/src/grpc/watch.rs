@@ -18,7 +18,7 @@ use service_kit::clock::BootTime;
 use service_kit::grants::Operation;
 use service_kit::identity::Caller;
 use service_kit::shutdown::Shutdown;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
@@ -86,10 +86,12 @@ impl Follower {
     /// Runs until the client goes, the instance drains, or its lease runs out.
     pub(super) fn follow(
         mut self,
+        place: OwnedSemaphorePermit,
         shutdown: Shutdown,
     ) -> ReceiverStream<Result<proto::WatchTrustResponse, Status>> {
         let (outbox, events) = mpsc::channel(OUTBOX);
         tokio::spawn(async move {
+            let _held_until_the_end = place;
             let ended = tokio::select! {
                 ended = self.run(&outbox) => ended,
                 () = shutdown.triggered() => End::NotReady("the instance drains"),

@@ -7,7 +7,7 @@ use crypto_proto::jwe::v1::jwe_service_client::JweServiceClient;
 use crypto_proto::jwks::v1::jwks_service_client::JwksServiceClient;
 use crypto_proto::jwt::v1 as jwt;
 use crypto_proto::jwt::v1::jwt_service_client::JwtServiceClient;
-use crypto_service::config::{Config, PolicySettings};
+use crypto_service::config::{Config, GrpcSettings, PolicySettings};
 use crypto_service::keys::{
     Binding, KeySetSpec, KeysWriter, Profile, SealedKey, StreamKey, Terms, Times, VersionSpec,
 };
@@ -66,6 +66,9 @@ pub(crate) struct World {
     served: tokio::task::JoinHandle<()>,
 }
 
+/// Streams of `WatchTrust` that a [`World`] serves at once.
+pub(crate) const MAX_FOLLOWERS: usize = 4;
+
 impl World {
     /// A service without keys and without a lease.
     pub(crate) async fn bare() -> Self {
@@ -81,6 +84,10 @@ impl World {
         let config = Config {
             tls: tls(own),
             policy: PolicySettings { file: policy },
+            grpc: GrpcSettings {
+                max_followers: MAX_FOLLOWERS,
+                ..GrpcSettings::default()
+            },
             ..Config::default()
         };
         let (server, writer) = Server::build(config, clock.shared()).unwrap();

@@ -7,7 +7,7 @@ use jwks::watch_trust_response::Event;
 use keyring::{Publish, State};
 use tonic::{Code, Streaming};
 
-use crate::support::{TestKey, TestSet, World, refusal};
+use crate::support::{MAX_FOLLOWERS, TestKey, TestSet, World, refusal};
 
 async fn watch(
     world: &World,
@@ -260,4 +260,30 @@ async fn a_lease_names_the_epoch_that_the_client_has_been_told_of() {
         }
         assert!(told, "a lease on epoch {epoch} came before its news");
     }
+}
+
+#[tokio::test]
+async fn more_streams_than_there_are_places_for_are_refused_until_one_ends() {
+    let world = World::with(vec![TestSet::sign("op/a", vec![TestKey::new("ES256")])]).await;
+    let mut streams = Vec::new();
+    for _ in 0..MAX_FOLLOWERS {
+        streams.push(watch(&world, "auth", &[]).await);
+    }
+    let ask = async || {
+        world
+            .jwks("auth")
+            .watch_trust(jwks::WatchTrustRequest::default())
+            .await
+    };
+    let refused = ask().await.unwrap_err();
+    assert_eq!(
+        refusal(&refused),
+        (Code::ResourceExhausted, "OVERLOADED".to_owned())
+    );
+
+    streams.pop();
+    let freed = async || while ask().await.is_err() {};
+    tokio::time::timeout(Duration::from_secs(5), freed())
+        .await
+        .expect("a place is free again");
 }
