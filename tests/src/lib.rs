@@ -10,26 +10,24 @@
     reason = "a test that cannot set itself up stops, says why, and measures its own patience"
 )]
 
+mod http;
+mod ports;
 mod process;
 
 use std::{
     fs,
-    io::{Read as _, Write as _},
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::{Command, Output},
-    sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant, SystemTime},
 };
 
+pub use http::{Answer, get, get_with};
+pub use ports::{Addresses, free_address};
 pub use process::Process;
 
 /// How long a daemon may take to become ready on a loaded machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Ports of the daemons under test.
-const FIRST_SERVER_PORT: u16 = 12_000;
-const SERVER_PORTS: u16 = 20_000;
 
 /// The repository's root.
 #[must_use]
@@ -85,42 +83,6 @@ pub fn vectors() -> Option<PathBuf> {
         folder.display()
     );
     Some(folder)
-}
-
-/// A listener's address that is free, and that the kernel gives to no outgoing connection while a daemon restarts on it: those take
-/// their ports from 32768 up. Each process begins at another place, so that tests side by side do not meet.
-#[must_use]
-pub fn free_address() -> SocketAddr {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let begin = std::process::id().wrapping_mul(40);
-    for _ in 0..SERVER_PORTS {
-        let step = begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
-        let port = FIRST_SERVER_PORT + u16::try_from(step % u32::from(SERVER_PORTS)).expect("a remainder");
-        if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
-            return listener.local_addr().expect("its own address");
-        }
-    }
-    panic!("no port from {FIRST_SERVER_PORT} on is free");
-}
-
-/// Where one crypto-service listens.
-#[derive(Debug, Clone, Copy)]
-pub struct Addresses {
-    /// gRPC.
-    pub grpc: SocketAddr,
-    /// HTTP.
-    pub http: SocketAddr,
-}
-
-impl Addresses {
-    /// Two free ports.
-    #[must_use]
-    pub fn free() -> Self {
-        Self {
-            grpc: free_address(),
-            http: free_address(),
-        }
-    }
 }
 
 /// A development set-up with its daemons.
@@ -262,7 +224,13 @@ impl Stack {
 
     /// Runs the real grpcurl as `role` against `address`: `options`, then the address, then `what`.
     #[must_use]
-    pub fn grpcurl(&self, role: &str, address: SocketAddr, options: &[&str], what: &[&str]) -> Output {
+    pub fn grpcurl(
+        &self,
+        role: &str,
+        address: SocketAddr,
+        options: &[&str],
+        what: &[&str],
+    ) -> Output {
         let file = |name: String| self.dev().join(name);
         Command::new(tool("venv/bin/grpcurl"))
             .arg("-cacert")
@@ -300,6 +268,15 @@ impl Stack {
                 "public",
             ]);
             let _shown = self.ctl(&["keyset", "rotate", name, "--force"]);
+            let served = || match algorithm {
+                "RSA-OAEP-256" => self.cryptoctl(&["encrypt", "x", "--key-set", name]),
+                _ => self.cryptoctl(&["sign", name, "{}"]),
+            };
+            assert!(
+                wait_until(PATIENCE, || served().status.success()),
+                "{name}: {}",
+                text(&served())
+            );
         }
     }
 
@@ -346,54 +323,6 @@ impl Drop for Stack {
             eprintln!("{}", self.logs());
         }
     }
-}
-
-/// An HTTP answer.
-#[derive(Debug)]
-pub struct Answer {
-    /// The status code.
-    pub status: u16,
-    /// The head, as received.
-    pub head: String,
-    /// The body.
-    pub body: String,
-}
-
-impl Answer {
-    /// The value of a header.
-    #[must_use]
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.head.lines().find_map(|line| {
-            let (found, value) = line.split_once(':')?;
-            found.eq_ignore_ascii_case(name).then(|| value.trim())
-        })
-    }
-}
-
-/// A plain GET; `None` where nobody answers.
-#[must_use]
-pub fn get(address: SocketAddr, path: &str) -> Option<Answer> {
-    get_with(address, path, "")
-}
-
-/// A plain GET with more header lines, each ended by CR LF; `None` where nobody answers.
-#[must_use]
-pub fn get_with(address: SocketAddr, path: &str, headers: &str) -> Option<Answer> {
-    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2)).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nhost: {address}\r\n{headers}connection: close\r\n\r\n"
-    )
-    .ok()?;
-    let mut raw = String::new();
-    stream.read_to_string(&mut raw).ok()?;
-    let (head, body) = raw.split_once("\r\n\r\n")?;
-    Some(Answer {
-        status: head.split_ascii_whitespace().nth(1)?.parse().ok()?,
-        head: head.to_owned(),
-        body: body.to_owned(),
-    })
 }
 
 /// The wall clock: the harness is the one place of these tests that reads it.

@@ -75,11 +75,11 @@ fn headers_are_strict() {
         ),
         (
             r#"{"alg":"dir","enc":"A256GCM","crit":[]}"#,
-            Some(Fault::Header),
+            Some(Fault::CriticalHeader),
         ),
         (
             r#"{"alg":"dir","enc":"A256GCM","crit":null}"#,
-            Some(Fault::Header),
+            Some(Fault::CriticalHeader),
         ),
         (
             r#"{"alg":"dir","enc":"A256GCM","\u0063rit":["x"]}"#,

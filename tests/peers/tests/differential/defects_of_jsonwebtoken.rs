@@ -58,7 +58,7 @@ fn what_jsonwebtoken_accepts_by_default_is_refused_here_by_reason() {
             "empty crit",
             header(r#","typ":"JWT","crit":[]"#),
             claims(""),
-            RejectReason::Malformed,
+            RejectReason::CriticalHeader,
         ),
         (
             "b64",

@@ -75,7 +75,10 @@ fn headers_that_attack_are_refused_by_reason() {
             r#"{"alg":"ES256","kid":"active","b64":true}"#,
             R::CriticalHeader,
         ),
-        (r#"{"alg":"ES256","kid":"active","crit":[]}"#, R::Malformed),
+        (
+            r#"{"alg":"ES256","kid":"active","crit":[]}"#,
+            R::CriticalHeader,
+        ),
         (
             r#"{"alg":"ES256","kid":"active","kid":"active"}"#,
             R::Malformed,
