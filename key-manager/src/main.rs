@@ -29,7 +29,10 @@ const EXAMPLES: &str = "Examples:
   key-manager --config key-manager.toml --set grpc.listen=127.0.0.1:50062";
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return usage(&error),
+    };
     let config: config::Config = match arguments.config.load(config::loader()) {
         Ok(Start::Run(config)) => config,
         Ok(Start::Say(text)) => {
@@ -66,6 +69,17 @@ async fn serve(config: config::Config) -> Result<(), RunError> {
     }
     let listeners = Listeners::bind(&config).await?;
     key_manager::run(config, listeners, shutdown).await
+}
+
+/// Help and version go to standard output and are no mistake.
+fn usage(error: &clap::Error) -> ExitCode {
+    // Where nobody reads, the code says enough.
+    let _unread = error.print();
+    if error.use_stderr() {
+        ExitCode::from(EXIT_BAD_CONFIG)
+    } else {
+        ExitCode::SUCCESS
+    }
 }
 
 /// Standard error, because logging may not have begun.

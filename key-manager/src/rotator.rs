@@ -14,8 +14,8 @@ use crate::{
 /// How often the plan runs.
 pub const INTERVAL: Duration = Duration::from_secs(1);
 
-/// How often old records of instances are looked for.
-const SWEEP: u32 = 600;
+/// After so many rounds old records of instances are looked for.
+const SWEEP: u32 = 60;
 
 /// The driver.
 #[derive(Debug)]
@@ -42,10 +42,23 @@ impl Rotator {
         while shutdown.guard(ticks.tick()).await.is_some() {
             self.round().await;
             rounds = rounds.wrapping_add(1);
-            if rounds.is_multiple_of(SWEEP)
-                && let Err(error) = self.lifecycle.forget_instances().await
+            if rounds.is_multiple_of(SWEEP) {
+                self.sweep().await;
+            }
+        }
+    }
+
+    async fn sweep(&self) {
+        if let Err(error) = self.lifecycle.forget_instances().await {
+            tracing::warn!(%error, "old records of instances stay");
+        }
+        for entry in self.lifecycle.vault().all().1 {
+            let set = &entry.set;
+            if set.policy.generate
+                && set.standby().is_none()
+                && let Err(refusal) = set.has_room()
             {
-                tracing::warn!(%error, "old records of instances stay");
+                tracing::warn!(%refusal, tenant = set.tenant, key_set = set.name, "no standby is made");
             }
         }
     }

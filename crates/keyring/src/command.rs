@@ -101,7 +101,7 @@ pub fn create(new: NewKeySet, ctx: &Context<'_>) -> Result<KeySet, Refusal> {
 ///
 /// # Errors
 /// [`Refusal::KeyNeeded`] where there is no standby and no key was given, [`Refusal::NoStandby`] where the
-/// set generates none.
+/// set generates none, [`Refusal::TooManyUsable`] and [`Refusal::TooManyVersions`] where it has no room for one.
 pub fn request_rotation(
     set: &KeySet,
     force: bool,
@@ -119,7 +119,8 @@ pub fn request_rotation(
 }
 
 /// Revokes a version. Revoking the Active promotes the standby in the same write, ready or not; where there
-/// is none, `generated` is promoted. Revoking a Revoked version changes nothing.
+/// is none, `generated` is promoted. A set without room for it is left without an Active: a key that must go
+/// goes. Revoking a Revoked version changes nothing.
 ///
 /// # Errors
 /// [`Refusal::KeyNeeded`] where the write must bring a new key, [`Refusal::UnknownKid`], and
@@ -146,8 +147,14 @@ pub fn revoke(
     let replace = version.state == State::Active;
     let mut next = begin_write(set, ctx)?;
     withdraw(version_mut(&mut next, kid)?, ctx.now);
-    if replace && let Some(successor) = standby_or_new(&mut next, generated, ctx)? {
-        promote_by_force(&mut next, &successor, Cause::Revocation, ctx)?;
+    if replace {
+        match standby_or_new(&mut next, generated, ctx) {
+            Ok(Some(successor)) => {
+                promote_by_force(&mut next, &successor, Cause::Revocation, ctx)?;
+            }
+            Ok(None) | Err(Refusal::TooManyUsable | Refusal::TooManyVersions) => {}
+            Err(refusal) => return Err(refusal),
+        }
     }
     end_write(set, next, ctx)
 }
@@ -156,7 +163,8 @@ pub fn revoke(
 ///
 /// # Errors
 /// [`Refusal::ForceNeeded`] for an import as Active without `force`, [`Refusal::KidTaken`],
-/// [`Refusal::MaterialTaken`], and [`Refusal::Field`] for a key or an end that does not fit.
+/// [`Refusal::MaterialTaken`], [`Refusal::Field`] for a key or an end that does not fit,
+/// [`Refusal::TooManyUsable`] and [`Refusal::TooManyVersions`].
 pub fn import(set: &KeySet, import: Import, ctx: &Context<'_>) -> Result<KeySet, Refusal> {
     let enters = import.enters;
     if import.key.public_only {
@@ -220,6 +228,7 @@ fn standby_or_new(
     if !set.policy.generate {
         return Ok(None);
     }
+    set.has_room()?;
     let key = generated.ok_or_else(|| Refusal::KeyNeeded(Box::new(set.policy.key.clone())))?;
     key.prepare_generated(set, ctx).map(Some)
 }
@@ -273,6 +282,7 @@ impl NewKey {
 
     fn enter(self, set: &mut KeySet, origin: Origin, ctx: &Context<'_>) -> Result<(), Refusal> {
         self.check(set)?;
+        set.has_room()?;
         set.versions.push(self.into_version(origin, mark(ctx)));
         Ok(())
     }

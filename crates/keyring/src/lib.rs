@@ -48,7 +48,9 @@ pub use context::{Context, MAX_CLOCK_SPREAD, MAX_LEEWAY, Times};
 pub use forced::{Cause, Forced, Holding, Wait};
 pub use plan::{Action, Due, apply, due, next_change, plan, retires_at};
 pub use refusal::Refusal;
-pub use set::{FormerCap, JwksCap, KeySet, Policy, Profile, Publish};
+pub use set::{
+    FormerCap, JwksCap, KeySet, MAX_USABLE_VERSIONS, MAX_VERSIONS, Policy, Profile, Publish,
+};
 pub use subscriber::{Ack, Eviction, RenewalRefused, Subscriber, Usage};
 pub use time::{Span, Time};
 pub use update::{Update, update};

@@ -14,7 +14,7 @@ pub enum Action {
         /// The cap now in force.
         cap: Span,
     },
-    /// The set has no standby: generate a key of this spec and hand it to [`apply`].
+    /// The set has no standby, and room for one: generate a key of this spec and hand it to [`apply`].
     GenerateStandby {
         /// What to generate.
         spec: KeySpec,
@@ -75,7 +75,7 @@ pub fn plan(set: &KeySet, ctx: &Context<'_>) -> Vec<Action> {
     actions.extend(promotion(set, ctx));
     actions.extend(retirements(set, ctx));
     // Last, so that a generation that fails holds nothing else up.
-    if set.policy.generate && set.standby().is_none() {
+    if set.wants_standby() {
         actions.push(Action::GenerateStandby {
             spec: set.policy.key.clone(),
         });

@@ -1,6 +1,6 @@
 //! Why a command or an action was refused.
 
-use crate::{KeySpec, State, invariants::Violation};
+use crate::{KeySpec, MAX_USABLE_VERSIONS, MAX_VERSIONS, State, invariants::Violation};
 
 /// Why a command or an action was refused. Nothing has changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,6 +34,14 @@ pub enum Refusal {
     /// The same material is already in this set.
     #[error("the same key is already in this set as `{0}`")]
     MaterialTaken(String),
+    /// The set has [`MAX_USABLE_VERSIONS`] that are neither Revoked nor Destroyed.
+    #[error(
+        "the set has {MAX_USABLE_VERSIONS} versions that are neither Revoked nor Destroyed: revoke Retired ones first"
+    )]
+    TooManyUsable,
+    /// The set has [`MAX_VERSIONS`], whatever their states.
+    #[error("the set has {MAX_VERSIONS} versions and takes no more: create another key set")]
+    TooManyVersions,
     /// The version's state does not permit this.
     #[error("version `{kid}` is {state:?}, which does not permit this")]
     WrongState {

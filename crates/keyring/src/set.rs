@@ -2,7 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{KeySpec, Mark, Span, State, Time, Use, Version};
+use crate::{KeySpec, Mark, Refusal, Span, State, Time, Use, Version};
+
+/// The versions of a set that are neither Revoked nor Destroyed, at most: instances hold them all.
+pub const MAX_USABLE_VERSIONS: usize = 300;
+
+/// The versions of a set in any state, at most: every write and every feed carries the whole record.
+pub const MAX_VERSIONS: usize = 1_000;
 
 /// Where a set's public keys are listed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -166,6 +172,27 @@ impl KeySet {
         self.versions
             .iter()
             .filter(move |version| version.state == state)
+    }
+
+    /// Whether another version may enter.
+    ///
+    /// # Errors
+    /// [`Refusal::TooManyVersions`] and [`Refusal::TooManyUsable`].
+    pub fn has_room(&self) -> Result<(), Refusal> {
+        let usable =
+            |version: &&Version| !matches!(version.state, State::Revoked | State::Destroyed);
+        if self.versions.len() >= MAX_VERSIONS {
+            Err(Refusal::TooManyVersions)
+        } else if self.versions.iter().filter(usable).count() >= MAX_USABLE_VERSIONS {
+            Err(Refusal::TooManyUsable)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// True where the set lacks the standby that it should have, and may take one in.
+    pub(crate) fn wants_standby(&self) -> bool {
+        self.policy.generate && self.standby().is_none() && self.has_room().is_ok()
     }
 
     /// True for sets that follow the rules of encryption sets.

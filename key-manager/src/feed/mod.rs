@@ -127,6 +127,11 @@ pub enum FeedError {
     /// The subscriber has been evicted.
     #[error("the subscriber has been evicted: restart the instance")]
     Evicted,
+    /// The caller has as many records as it may have.
+    #[error(
+        "the caller has too many records of instances: they go a day after their leases; restart less often"
+    )]
+    TooManyRecords,
     /// The instance does not keep up.
     #[error("the instance does not keep up: connect again")]
     Slow,

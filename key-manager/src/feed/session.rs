@@ -1,5 +1,7 @@
 //! One stream, from hello to its end.
 
+mod deltas;
+
 use std::sync::Arc;
 
 use keyring::{Ack, Subscriber, Usage};
@@ -12,14 +14,14 @@ use super::{
 };
 use crate::{
     lifecycle::Connected,
-    vault::{Changes, Instance, Scope, SetEntry, SetName},
+    vault::{Instance, Scope, SetName},
 };
 
 /// A part of a snapshot or delta is sent when it has grown to this; a message is at most 4 MiB.
 const PART_BYTES: usize = 256 * 1024;
 
-/// Key sets in one delta, about.
-const DELTA_SETS: usize = 32;
+/// Records of one caller at most: an identity that starts over and over does not fill the store.
+const MAX_RECORDS: usize = 1_000;
 
 /// Reports of one message at most.
 const MAX_REPORTS: usize = 20_000;
@@ -159,12 +161,17 @@ impl<'a> Session<'a> {
     }
 
     async fn register(&self, epoch: u64) -> Result<(), FeedError> {
+        let vault = self.feed.lifecycle.vault();
+        if vault.instance(&self.name).is_none() && is_full(&vault.instances(), &self.caller) {
+            return Err(FeedError::TooManyRecords);
+        }
         let now = self.feed.lifecycle.now();
         let register = |present: Option<&Instance>| -> Result<_, FeedError> {
             let mut next = present.cloned().unwrap_or_else(|| Instance {
                 caller: self.caller.clone(),
                 scope: Scope::default(),
                 subscriber: Subscriber::new(self.name.as_str(), epoch, now),
+                leased: false,
             });
             if next.subscriber.evicted.is_some() {
                 return Err(FeedError::Evicted);
@@ -172,45 +179,10 @@ impl<'a> Session<'a> {
             next.scope.extend(&self.scope);
             Ok((present != Some(&next)).then_some(next))
         };
-        self.feed
-            .lifecycle
-            .vault()
+        vault
             .update_instance(&self.name, register)
             .await
             .map(|_| ())
-    }
-
-    /// Everything between what was sent and what is, in order. A delta may be empty: it moves the epoch that is acknowledged.
-    async fn deltas(&mut self) -> Result<(), FeedError> {
-        loop {
-            let (epoch, entries) = match self
-                .feed
-                .lifecycle
-                .vault()
-                .changes_since(self.sent, DELTA_SETS)
-            {
-                Changes::None => return Ok(()),
-                Changes::TooOld => return Err(FeedError::Slow),
-                Changes::Some { epoch, entries } => (epoch, entries),
-            };
-            let mut changed = Vec::new();
-            for entry in entries
-                .into_iter()
-                .filter(|entry: &Arc<SetEntry>| self.scope.covers(&SetName::of(&entry.set)))
-            {
-                changed.push(self.feed.fed(entry, epoch, &self.key).await?);
-            }
-            send(
-                self.down,
-                Down::Delta {
-                    from: self.sent,
-                    epoch,
-                    changed,
-                },
-            )
-            .await?;
-            self.sent = epoch;
-        }
     }
 
     /// True at the end of the stream.
@@ -227,8 +199,8 @@ impl<'a> Session<'a> {
             }
             Up::Goodbye => {
                 let now = self.feed.lifecycle.now();
-                self.change(|subscriber| {
-                    subscriber.drained(now);
+                self.change(|instance| {
+                    instance.subscriber.drained(now);
                     Ok(())
                 })
                 .await?;
@@ -275,7 +247,8 @@ impl<'a> Session<'a> {
         let (leased, epoch) = (self.leased, lifecycle.vault().epoch());
         let lease_end = lifecycle.now() + lifecycle.times().max_verify_staleness;
         let ack = self.ack(&report);
-        self.change(|subscriber| {
+        self.change(|instance| {
+            let subscriber = &mut instance.subscriber;
             // What comes with a renewal is a report; acks are messages of their own.
             let epoch = subscriber.acked_epoch().unwrap_or_default().min(ack.epoch);
             subscriber.ack(Ack {
@@ -284,7 +257,9 @@ impl<'a> Session<'a> {
             });
             subscriber
                 .renew(leased, lease_end)
-                .map_err(|_refused| FeedError::Evicted)
+                .map_err(|_refused| FeedError::Evicted)?;
+            instance.leased = true;
+            Ok(())
         })
         .await?;
         self.leased = epoch;
@@ -294,8 +269,8 @@ impl<'a> Session<'a> {
     /// Stores what is reported. It counts once it is stored.
     async fn report(&self, report: &Report) -> Result<(), FeedError> {
         let ack = self.ack(report);
-        self.change(|subscriber| {
-            subscriber.ack(ack.clone());
+        self.change(|instance| {
+            instance.subscriber.ack(ack.clone());
             Ok(())
         })
         .await
@@ -303,11 +278,11 @@ impl<'a> Session<'a> {
 
     async fn change(
         &self,
-        change: impl Fn(&mut Subscriber) -> Result<(), FeedError>,
+        change: impl Fn(&mut Instance) -> Result<(), FeedError>,
     ) -> Result<(), FeedError> {
         let apply = |present: Option<&Instance>| {
             let mut next = present.cloned().ok_or(FeedError::Broken)?;
-            change(&mut next.subscriber)?;
+            change(&mut next)?;
             if next.subscriber.acks.len() > COMPACT_AT
                 || next
                     .subscriber
@@ -407,10 +382,39 @@ impl<'a> Session<'a> {
     }
 }
 
+/// Whether the caller has all the records that it may have.
+fn is_full(known: &[Arc<Instance>], caller: &str) -> bool {
+    let own = known.iter().filter(|instance| instance.caller == caller);
+    own.count() >= MAX_RECORDS
+}
+
 async fn send(down: &Outbox, message: Down) -> Result<(), FeedError> {
     match timeout(SEND_TIMEOUT, down.send(Ok(message))).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(_closed)) => Err(FeedError::Broken),
         Err(_late) => Err(FeedError::Slow),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keyring::Time;
+
+    use super::*;
+
+    #[test]
+    fn a_caller_has_only_so_many_records_and_takes_none_from_others() {
+        let record = |number: usize| {
+            Arc::new(Instance {
+                caller: "a".to_owned(),
+                scope: Scope::default(),
+                subscriber: Subscriber::new(format!("a#{number}"), 1, Time::default()),
+                leased: false,
+            })
+        };
+        let mut known: Vec<_> = (1..MAX_RECORDS).map(record).collect();
+        assert!(!is_full(&known, "a"), "{}", known.len());
+        known.push(record(0));
+        assert!(is_full(&known, "a") && !is_full(&known, "b"));
     }
 }

@@ -24,6 +24,8 @@ pub(crate) enum Failure {
     NotFound,
     /// The set is not the one that the caller has seen, or the name is taken.
     Conflict(String),
+    /// The caller has used up what it may have.
+    Exhausted(String),
     /// It may work later.
     NotReady(String),
     /// It does not work, and the caller cannot help it. The text stays in the log.
@@ -41,6 +43,7 @@ impl Failure {
             Self::NotGranted(_) => Code::PermissionDenied,
             Self::NotFound => Code::NotFound,
             Self::Conflict(_) => Code::Aborted,
+            Self::Exhausted(_) => Code::ResourceExhausted,
             Self::NotReady(_) => Code::Unavailable,
             Self::Internal => Code::Internal,
         }
@@ -52,6 +55,7 @@ impl Failure {
             Self::NotGranted(_) => "NOT_GRANTED",
             Self::NotFound => "KEY_SET_NOT_FOUND",
             Self::Conflict(_) => "CONFLICT",
+            Self::Exhausted(_) => "OVERLOADED",
             Self::NotReady(_) => "NOT_READY",
             Self::Internal => "INTERNAL",
         }
@@ -66,7 +70,10 @@ impl Failure {
                     .collect();
                 named.join("; ")
             }
-            Self::NotGranted(text) | Self::Conflict(text) | Self::NotReady(text) => text.clone(),
+            Self::NotGranted(text)
+            | Self::Conflict(text)
+            | Self::Exhausted(text)
+            | Self::NotReady(text) => text.clone(),
             Self::NotFound => "there is no such key set".to_owned(),
             Self::Internal => "an error of the key-manager; its log says more".to_owned(),
         }
@@ -130,7 +137,9 @@ fn refused(refusal: Refusal) -> Failure {
         Refusal::Field { field, problem } => Failure::field(field, problem),
         Refusal::Fields(all) => Failure::Fields(all.into_iter().flat_map(violations).collect()),
         Refusal::UnknownKid(_) | Refusal::WrongState { .. } => Failure::field("kid", text),
-        Refusal::NoStandby => Failure::field("key_set", text),
+        Refusal::NoStandby | Refusal::TooManyUsable | Refusal::TooManyVersions => {
+            Failure::field("key_set", text)
+        }
         Refusal::ForceNeeded => Failure::field("force", text),
         Refusal::KidTaken(_) | Refusal::MaterialTaken(_) => Failure::field("jwk", text),
         Refusal::Outdated | Refusal::EpochBehind { .. } | Refusal::KeyNeeded(_) => {
@@ -157,6 +166,7 @@ impl From<FeedError> for Failure {
             FeedError::Protocol { field, problem } => Self::field(field, problem),
             FeedError::Vault(error) => error.into(),
             FeedError::Agreement => Self::Internal,
+            FeedError::TooManyRecords => Self::Exhausted(error.to_string()),
             FeedError::RolledBack { .. }
             | FeedError::Evicted
             | FeedError::Slow
@@ -228,6 +238,12 @@ mod tests {
                 Failure::Conflict("old".to_owned()),
                 Code::Aborted,
                 "CONFLICT",
+                0,
+            ),
+            (
+                FeedError::TooManyRecords.into(),
+                Code::ResourceExhausted,
+                "OVERLOADED",
                 0,
             ),
             (

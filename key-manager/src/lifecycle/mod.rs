@@ -27,6 +27,9 @@ pub use progress::Progress;
 
 const TRIES: usize = 8;
 
+/// The record of an instance that never had a lease is kept as long as its start may take: it has signed and served nothing.
+const NEVER_LEASED: Span = Span::from_minutes(3);
+
 /// The use cases. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Lifecycle {
@@ -127,11 +130,8 @@ impl Lifecycle {
                 Err(LifecycleError::Refused(Refusal::KeyNeeded(spec))) => {
                     candidate = Some(self.generate(name, *spec).await?)
                 }
-                Err(LifecycleError::Vault(VaultError::Conflict))
-                    if terms.expected_revision == 0 =>
-                {
-                    self.vault.refresh().await?
-                }
+                // Often another set was written meanwhile; the next try sees whether it was this one.
+                Err(LifecycleError::Vault(VaultError::Conflict)) => self.vault.refresh().await?,
                 done => return done,
             }
         }
@@ -165,6 +165,10 @@ impl Lifecycle {
             &self.context(&subscribers),
         )?;
         if next == entry.set {
+            // A late retry must not find more to do than the request did.
+            if let Some(request) = &terms.request {
+                turn.remember(request).await?;
+            }
             return Ok(entry);
         }
         let enters = candidate.filter(|key| {
@@ -278,9 +282,15 @@ impl Lifecycle {
             .instances()
             .into_iter()
             .filter(|instance| !instance.subscriber.is_live(now));
-        for instance in
-            gone.filter(|instance| instance.subscriber.lease_end + Span::from_days(1) <= now)
-        {
+        for instance in gone {
+            let name = &instance.subscriber.name;
+            let age = now.since(instance.subscriber.lease_end);
+            if !instance.leased && age >= NEVER_LEASED && !self.is_connected(name) {
+                self.vault.forget_instance(name).await?;
+            }
+            if age < Span::from_days(1) {
+                continue;
+            }
             let (_, sets) = self.vault.all();
             let fed = || {
                 sets.iter()
@@ -295,9 +305,7 @@ impl Lifecycle {
                 .max()
                 .unwrap_or_default();
             if instance.subscriber.forget_at(lifetime, lead, &self.times) <= now {
-                self.vault
-                    .forget_instance(&instance.subscriber.name)
-                    .await?;
+                self.vault.forget_instance(name).await?;
             }
         }
         Ok(())

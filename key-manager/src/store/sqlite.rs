@@ -37,6 +37,17 @@ pub fn peek(path: &Path, key: &str) -> Result<Option<Entry>, StoreError> {
     if !path.exists() {
         return Ok(None);
     }
+    let index = beside(path, "-shm");
+    let indexed = index.exists();
+    let looked = look(path, key);
+    if !indexed {
+        // made to read the log of a killed process; nobody else has it, the database is locked exclusively
+        let _none = std::fs::remove_file(index);
+    }
+    looked
+}
+
+fn look(path: &Path, key: &str) -> Result<Option<Entry>, StoreError> {
     let connection = open_to_look(path).map_err(from_sqlite)?;
     let table: Option<String> = connection
         .query_row(
@@ -83,8 +94,19 @@ type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 /// A store in one file.
 pub struct SqliteStore {
     path: PathBuf,
-    jobs: mpsc::Sender<Job>,
+    /// `None` once the store is being closed.
+    jobs: Option<mpsc::Sender<Job>>,
+    owner: Option<thread::JoinHandle<()>>,
     commits: watch::Sender<u64>,
+}
+
+/// The connection is closed before the process may end, so that the write-ahead log is folded into the database.
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        drop(self.jobs.take());
+        // a thread that panicked has dropped its connection too
+        let _ended = self.owner.take().map(thread::JoinHandle::join);
+    }
 }
 
 impl SqliteStore {
@@ -107,14 +129,15 @@ impl SqliteStore {
                 let _ = opened.send(Err(error));
             }
         };
-        thread::Builder::new()
+        let owner = thread::Builder::new()
             .name("store".to_owned())
             .spawn(owner)
             .map_err(unavailable)?;
         let commits = answer.await.map_err(unavailable)??;
         Ok(Self {
             path: path.to_owned(),
-            jobs,
+            jobs: Some(jobs),
+            owner: Some(owner),
             commits: watch::Sender::new(commits),
         })
     }
@@ -128,7 +151,11 @@ impl SqliteStore {
         let job: Job = Box::new(move |connection| {
             let _ = done.send(work(connection));
         });
-        self.jobs.send(job).map_err(unavailable)?;
+        let jobs = self
+            .jobs
+            .as_ref()
+            .ok_or_else(|| unavailable("the store is closed"))?;
+        jobs.send(job).map_err(unavailable)?;
         answer.await.map_err(unavailable)?
     }
 }

@@ -79,7 +79,7 @@ pub struct Vault {
     data_keys: RwLock<HashMap<String, Arc<DataKey>>>,
     view: RwLock<View>,
     instances: subscriber::Instances,
-    turn: Mutex<()>,
+    turn: Arc<Mutex<()>>,
     epochs: watch::Sender<u64>,
     requests: request::Count,
 }
@@ -109,7 +109,7 @@ impl Vault {
             data_keys: RwLock::default(),
             view: RwLock::new(View::new()),
             instances: subscriber::Instances::default(),
-            turn: Mutex::new(()),
+            turn: Arc::default(),
             epochs: watch::Sender::new(0),
             requests: request::Count::default(),
             store,
@@ -174,10 +174,10 @@ impl Vault {
     }
 
     /// Waits for the turn to write key sets.
-    pub async fn turn(&self) -> Turn<'_> {
+    pub async fn turn(self: &Arc<Self>) -> Turn {
         Turn {
-            vault: self,
-            _turn: self.turn.lock().await,
+            vault: Arc::clone(self),
+            _turn: Arc::clone(&self.turn).lock_owned().await,
         }
     }
 

@@ -108,12 +108,26 @@ impl Vault {
         };
         let (bytes, _) = envelope::write(&self.root, place(&request.id), &record)?;
         let key = by_id(&request.id);
-        let mut batch = match self.store.get(&key).await? {
-            Some(expired) => batch.check(&key, Precondition::Revision(expired.revision)),
-            None => batch.check(&key, Precondition::Absent),
-        };
-        let count = self.requests.0.load(Ordering::Relaxed);
         let mut cleared = 0;
+        let (mut batch, mut expired) = (batch, None);
+        match self.store.get(&key).await? {
+            None => batch = batch.check(&key, Precondition::Absent),
+            Some(entry) => {
+                let (old, _) =
+                    envelope::read(&self.root, place(&request.id), |_: &Record| 0, &entry.value)?;
+                if old.at + KEPT >= request.at {
+                    return Err(VaultError::RequestDone);
+                }
+                // Its index entry goes with it, or a later sweep would take the new record for the old one.
+                let index = by_time(old.at, &request.id);
+                batch = batch
+                    .check(&key, Precondition::Revision(entry.revision))
+                    .delete(&index);
+                cleared = 1;
+                expired = Some(index);
+            }
+        }
+        let count = self.requests.0.load(Ordering::Relaxed);
         for old in self.store.scan("request-at/", None, CLEARED).await? {
             let Some((at, id)) = old
                 .key
@@ -126,20 +140,18 @@ impl Vault {
             if at + KEPT >= request.at && count.saturating_sub(cleared) < MAX_REQUESTS {
                 break;
             }
-            batch = batch.delete(&old.key);
-            if id != request.id {
-                batch = batch.delete(by_id(id));
+            if expired.as_ref() != Some(&old.key) {
+                batch = batch.delete(&old.key).delete(by_id(id));
+                cleared += 1;
             }
-            cleared += 1;
         }
         self.requests.0.store(
             count.saturating_sub(cleared).saturating_add(1),
             Ordering::Relaxed,
         );
-        Ok(batch.put(&key, bytes).put(
-            format!("request-at/{:020}/{}", request.at.as_millis(), request.id),
-            "",
-        ))
+        Ok(batch
+            .put(&key, bytes)
+            .put(by_time(request.at, &request.id), ""))
     }
 
     pub(super) async fn count_requests(&self) -> Result<(), VaultError> {
@@ -160,6 +172,10 @@ impl Vault {
 
 fn by_id(id: &str) -> String {
     format!("request/{id}")
+}
+
+fn by_time(at: Time, id: &str) -> String {
+    format!("request-at/{:020}/{id}", at.as_millis())
 }
 
 fn place(id: &str) -> RecordBinding<'_> {

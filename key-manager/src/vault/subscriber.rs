@@ -27,6 +27,13 @@ pub struct Instance {
     pub scope: Scope,
     /// Acks, lease, clock and what it signed.
     pub subscriber: Subscriber,
+    /// Whether it ever had a lease: one that had none has served nothing.
+    #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
+    pub leased: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// The key sets that an instance is fed: globs by tenant. Kept with the instance, because a changed policy takes nothing out of its memory.

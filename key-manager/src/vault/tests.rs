@@ -1,4 +1,6 @@
-use std::sync::Arc;
+mod writes;
+
+use std::{sync::Arc, time::Duration};
 
 use jose_aws_lc::AwsLc;
 use keyring::{
@@ -315,6 +317,7 @@ async fn instances_move_no_epoch_and_survive_opening_again() {
         caller: "spiffe://crypto.dev/crypto-service".to_owned(),
         scope: Scope::default(),
         subscriber,
+        leased: false,
     };
     let made = vault
         .update_instance::<VaultError>(&instance.subscriber.name, |_| Ok(Some(instance.clone())))
@@ -334,53 +337,42 @@ async fn instances_move_no_epoch_and_survive_opening_again() {
 }
 
 #[tokio::test]
-async fn requests_are_remembered_for_a_day() {
-    let vault = Vault::open(memory(), kek()).await.unwrap();
-    let at = |hours: u64| Time::from_millis(NOW * 1_000 + hours * 3_600_000);
-    let request = vault.request("caller", "id", b"content", at(0));
-    assert_eq!(vault.recall(&request).await.unwrap(), Remembered::New);
-    let batch = vault
-        .remember(Batch::new(), &request.clone().with_kid("k"))
-        .await
-        .unwrap();
-    vault.store.commit(batch).await.unwrap();
-    for (what, request, expected) in [
-        (
-            "the same",
-            vault.request("caller", "id", b"content", at(23)),
-            Remembered::Done(Some("k".to_owned())),
-        ),
-        (
-            "another content",
-            vault.request("caller", "id", b"other", at(1)),
-            Remembered::Different,
-        ),
-        (
-            "another caller",
-            vault.request("somebody", "id", b"content", at(1)),
-            Remembered::New,
-        ),
-        (
-            "another id",
-            vault.request("caller", "di", b"content", at(1)),
-            Remembered::New,
-        ),
-        (
-            "after a day",
-            vault.request("caller", "id", b"other", at(25)),
-            Remembered::New,
-        ),
-    ] {
-        assert_eq!(vault.recall(&request).await.unwrap(), expected, "{what}");
-    }
-    let later = vault.request("caller", "later", b"", at(48));
-    let batch = vault.remember(Batch::new(), &later).await.unwrap();
-    vault.store.commit(batch).await.unwrap();
-    assert_eq!(
-        vault.store.scan("request", None, 100).await.unwrap().len(),
-        2,
-        "the old one is cleared away"
+async fn an_instance_that_never_had_a_lease_is_forgotten_within_minutes() {
+    let clock = FakeClock::at(NOW);
+    let vault = Arc::new(Vault::open(memory(), kek()).await.unwrap());
+    let lifecycle = Lifecycle::new(
+        Arc::clone(&vault),
+        Arc::new(AwsLc),
+        Times::DEVELOPMENT,
+        clock.shared(),
+        Metrics::default(),
     );
+    for (name, leased) in [("never", false), ("connected", false), ("leased", true)] {
+        let instance = Instance {
+            caller: "caller".to_owned(),
+            scope: Scope::default(),
+            subscriber: Subscriber::new(name, 1, lifecycle.now()),
+            leased,
+        };
+        vault
+            .update_instance::<VaultError>(name, |_| Ok(Some(instance.clone())))
+            .await
+            .unwrap();
+    }
+    let _stream = lifecycle.connect("connected");
+    for (minutes, kept) in [
+        (2, ["connected", "leased", "never"].as_slice()),
+        (2, ["connected", "leased"].as_slice()),
+    ] {
+        clock.advance(Duration::from_secs(minutes * 60));
+        lifecycle.forget_instances().await.unwrap();
+        let known = vault.instances();
+        let names: Vec<_> = known
+            .iter()
+            .map(|instance| instance.subscriber.name.as_str())
+            .collect();
+        assert_eq!(names, kept);
+    }
 }
 
 #[tokio::test]

@@ -3,11 +3,12 @@
 use std::{fmt, sync::Arc};
 
 use keyring::KeySet;
-use tokio::sync::MutexGuard;
+use tokio::{sync::OwnedMutexGuard, task::JoinError};
+use tracing::Instrument as _;
 use zeroize::Zeroizing;
 
 use super::{EPOCH, Request, SetEntry, SetName, Vault, VaultError, changed_key, data_key_key, set};
-use crate::store::{Batch, Precondition};
+use crate::store::{Batch, Precondition, StoreError};
 
 /// A key that enters a set in a write.
 pub struct Entering {
@@ -45,31 +46,49 @@ pub struct Change {
 }
 
 /// The turn to write key sets: from reading what is, over deciding, to the commit.
-pub struct Turn<'a> {
-    pub(super) vault: &'a Vault,
-    pub(super) _turn: MutexGuard<'a, ()>,
+pub struct Turn {
+    pub(super) vault: Arc<Vault>,
+    pub(super) _turn: OwnedMutexGuard<()>,
 }
 
-impl fmt::Debug for Turn<'_> {
+impl fmt::Debug for Turn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Turn")
     }
 }
 
-impl Turn<'_> {
+impl Turn {
     /// The epoch that the next write carries.
     #[must_use]
     pub fn next_epoch(&self) -> u64 {
         self.vault.epoch().saturating_add(1)
     }
 
-    /// Writes a key set by compare-and-swap and gives back the entry as it now is.
+    /// Writes a key set by compare-and-swap and gives back the entry as it now is. A caller that stops waiting stops nothing: what
+    /// was stored and not made known would hold back a revocation until somebody reads the store again.
     ///
     /// # Errors
     /// [`VaultError::Conflict`] where another replica was faster: refresh and decide again. [`VaultError::KidTaken`],
     /// [`VaultError::MaterialTaken`], [`VaultError::NameTaken`]. Nothing was written then.
-    pub async fn commit(&self, change: Change) -> Result<Arc<SetEntry>, VaultError> {
-        let vault = self.vault;
+    pub async fn commit(self, change: Change) -> Result<Arc<SetEntry>, VaultError> {
+        let written = async move { self.commit_and_publish(change).await };
+        finished(tokio::spawn(written.in_current_span()).await)
+    }
+
+    /// Remembers a request that had nothing to change.
+    ///
+    /// # Errors
+    /// [`VaultError`].
+    pub async fn remember(self, request: &Request) -> Result<(), VaultError> {
+        let batch = self.vault.remember(Batch::new(), request).await?;
+        let stored = self.vault.store.commit(batch).await;
+        stored
+            .map(|_commit| ())
+            .map_err(|error| VaultError::of_write(error, "", false))
+    }
+
+    async fn commit_and_publish(&self, change: Change) -> Result<Arc<SetEntry>, VaultError> {
+        let vault = &self.vault;
         let set = &change.set;
         let (data_key, wrapped) = vault.data_key_or_fresh(&set.tenant).await?;
         let name = SetName::of(set);
@@ -130,4 +149,14 @@ impl Turn<'_> {
         vault.epochs.send_replace(epoch);
         Ok(entry)
     }
+}
+
+/// Nobody aborts a write: what does not come to its end has panicked, or the process ends.
+fn finished<T>(written: Result<Result<T, VaultError>, JoinError>) -> Result<T, VaultError> {
+    written.unwrap_or_else(|error| match error.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        Err(_ended) => Err(VaultError::Store(StoreError::Unavailable(
+            "the process ends".into(),
+        ))),
+    })
 }

@@ -11,6 +11,7 @@ mod commands;
 mod encryption;
 mod history;
 mod imports;
+mod limits;
 mod model;
 mod promotion;
 mod publication;
