@@ -47,10 +47,11 @@ lint: need-test stage-tools stage-lint ## the tree, formatting, buf, cargo-deny,
 
 test: need-test stage-tools stage-lint stage-test ## lint, then every test, doc test and benchmark once
 
-bench: need-test ## measure: criterion per layer, then the open-loop load generator
+bench: need-test ## measure: criterion per layer, the load generator, allocations per request
 	@$(STAGE) criterion $(CARGO) bench --locked -p benches --bench '*'
 	@$(STAGE) daemons $(CARGO) build $(DAEMONS)
 	@$(STAGE) load $(CARGO) run --locked --release -p benches --bin load
+	@$(STAGE) allocations $(CARGO) run --locked --release -p benches --bin allocations
 
 need-run:
 	@scripts/doctor run
