@@ -800,6 +800,8 @@ pub mod key_admin_service_client {
     /// sets that do not exist), NOT_FOUND (KEY_SET_NOT_FOUND), ABORTED (CONFLICT: `expected_revision` is not the present one, or the
     /// name is taken), DEADLINE_EXCEEDED and UNAVAILABLE (NOT_READY: the store cannot be reached). A mutation takes a `request_id`: sent again
     /// with the same one within a day it does not act twice, and answers with the present state.
+    ///
+    /// A key set takes 300 keys that are neither Revoked nor Destroyed, and 1,000 in all; more is INVALID_ARGUMENT on `key_set`.
     #[derive(Debug, Clone)]
     pub struct KeyAdminServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -1131,6 +1133,8 @@ pub mod key_admin_service_server {
     /// sets that do not exist), NOT_FOUND (KEY_SET_NOT_FOUND), ABORTED (CONFLICT: `expected_revision` is not the present one, or the
     /// name is taken), DEADLINE_EXCEEDED and UNAVAILABLE (NOT_READY: the store cannot be reached). A mutation takes a `request_id`: sent again
     /// with the same one within a day it does not act twice, and answers with the present state.
+    ///
+    /// A key set takes 300 keys that are neither Revoked nor Destroyed, and 1,000 in all; more is INVALID_ARGUMENT on `key_set`.
     #[derive(Debug)]
     pub struct KeyAdminServiceServer<T> {
         inner: Arc<T>,
