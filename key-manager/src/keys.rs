@@ -26,19 +26,9 @@ pub trait KeySource: fmt::Debug + Send + Sync + 'static {
 impl KeySource for AwsLc {
     fn generate(&self, spec: &KeySpec) -> Result<GeneratedKey, Failed> {
         let algorithm = Algorithm::parse(spec.algorithm.as_str()).map_err(|_unknown| Failed)?;
-        let rsa_bits = match spec.rsa_bits {
-            None | Some(2048) => RsaBits::B2048,
-            Some(3072) => RsaBits::B3072,
-            Some(4096) => RsaBits::B4096,
-            Some(_) => return Err(Failed),
-        };
-        let curve = match spec.curve.as_deref() {
-            None | Some("P-256") => AgreementCurve::P256,
-            Some("P-384") => AgreementCurve::P384,
-            Some("P-521") => AgreementCurve::P521,
-            Some("X25519") => AgreementCurve::X25519,
-            Some(_) => return Err(Failed),
-        };
+        let rsa_bits = spec.rsa_bits.map(|bits| RsaBits::of(bits).ok_or(Failed));
+        let curve = spec.curve.as_deref();
+        let curve = curve.map(|name| AgreementCurve::named(name).ok_or(Failed));
         let enc = spec
             .enc
             .as_deref()
@@ -47,8 +37,8 @@ impl KeySource for AwsLc {
             .map_err(|_unknown| Failed)?;
         let spec = jose_aws_lc::KeySpec {
             algorithm,
-            rsa_bits,
-            curve,
+            rsa_bits: rsa_bits.transpose()?.unwrap_or_default(),
+            curve: curve.transpose()?.unwrap_or_default(),
             enc: enc.unwrap_or(ContentEncryption::A256Gcm),
         };
         Self::generate(self, &spec)

@@ -66,24 +66,14 @@ fn write_secret(text: &str, out: Option<&Path>) -> Result<(), Error> {
 }
 
 fn bits(bits: u32) -> Result<RsaBits, Error> {
-    match bits {
-        2048 => Ok(RsaBits::B2048),
-        3072 => Ok(RsaBits::B3072),
-        4096 => Ok(RsaBits::B4096),
-        other => Err(Error::usage(format!(
-            "--rsa-bits: {other} is not 2048, 3072 or 4096"
-        ))),
-    }
+    RsaBits::of(bits)
+        .ok_or_else(|| Error::usage(format!("--rsa-bits: {bits} is not 2048, 3072 or 4096")))
 }
 
 fn agreement_curve(name: &str) -> Result<AgreementCurve, Error> {
-    match name {
-        "P-256" => Ok(AgreementCurve::P256),
-        "P-384" => Ok(AgreementCurve::P384),
-        "P-521" => Ok(AgreementCurve::P521),
-        "X25519" => Ok(AgreementCurve::X25519),
-        other => Err(Error::usage(format!(
-            "--curve: `{other}` is not P-256, P-384, P-521 or X25519"
-        ))),
-    }
+    AgreementCurve::named(name).ok_or_else(|| {
+        Error::usage(format!(
+            "--curve: `{name}` is not P-256, P-384, P-521 or X25519"
+        ))
+    })
 }

@@ -27,6 +27,19 @@ pub enum RsaBits {
     B4096,
 }
 
+impl RsaBits {
+    /// The length of so many bits, where it is one of these.
+    #[must_use]
+    pub const fn of(bits: u32) -> Option<Self> {
+        match bits {
+            2048 => Some(Self::B2048),
+            3072 => Some(Self::B3072),
+            4096 => Some(Self::B4096),
+            _ => None,
+        }
+    }
+}
+
 /// Curve of a generated ECDH-ES key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AgreementCurve {
@@ -39,6 +52,20 @@ pub enum AgreementCurve {
     P521,
     /// X25519
     X25519,
+}
+
+impl AgreementCurve {
+    /// The curve called `name`, as in a JWK's `crv`.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "P-256" => Some(Self::P256),
+            "P-384" => Some(Self::P384),
+            "P-521" => Some(Self::P521),
+            "X25519" => Some(Self::X25519),
+            _ => None,
+        }
+    }
 }
 
 /// What to generate. Only the field that the algorithm leaves open is looked at.

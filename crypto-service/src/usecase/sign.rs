@@ -228,8 +228,9 @@ impl DataPlane {
 
 /// RSA private operations take hundreds of microseconds, all others tens.
 fn cost(algorithm: JwsAlgorithm) -> Cost {
-    match algorithm.name().as_bytes() {
-        [b'R' | b'P', b'S', ..] => Cost::Queued,
+    use JwsAlgorithm::{Ps256, Ps384, Ps512, Rs256, Rs384, Rs512};
+    match algorithm {
+        Rs256 | Rs384 | Rs512 | Ps256 | Ps384 | Ps512 => Cost::Queued,
         _ => Cost::Inline,
     }
 }

@@ -87,12 +87,7 @@ impl Heads {
         .map(|(bytes, _)| bytes)
     }
 
-    pub(super) fn verify(
-        &self,
-        epoch: u64,
-        stored: &str,
-        _root: &DataKey,
-    ) -> Result<(), VaultError> {
+    pub(super) fn verify(&self, epoch: u64, stored: &str) -> Result<(), VaultError> {
         match self.digest() == stored {
             true => Ok(()),
             false => Err(VaultError::damaged(

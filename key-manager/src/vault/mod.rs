@@ -216,7 +216,7 @@ impl Vault {
         {
             let mut view = self.view_mut();
             view.take(changed, head.epoch, revision);
-            view.heads.verify(head.epoch, &head.heads, &self.root)?;
+            view.heads.verify(head.epoch, &head.heads)?;
         }
         self.epochs.send_replace(head.epoch);
         Ok(())
@@ -330,7 +330,7 @@ impl Vault {
             Some((revision, head)) => {
                 let mut view = self.view_mut();
                 view.take(loaded, head.epoch, revision);
-                view.heads.verify(head.epoch, &head.heads, &self.root)?;
+                view.heads.verify(head.epoch, &head.heads)?;
                 (revision, head.epoch)
             }
             None if loaded.is_empty() => (0, 0),
