@@ -4,6 +4,15 @@
 //! what it calls. The Rust under `src/gen` is checked in and made by `cargo test -p crypto-proto`, which compares it with what the
 //! protos say; set `UPDATE_GENERATED=1` to write it anew.
 
+/// What the items of batches and streams have in common.
+#[cfg(any(feature = "jwt", feature = "jwe"))]
+pub mod batch {
+    /// Version 1.
+    pub mod v1 {
+        include!("gen/crypto.batch.v1.rs");
+    }
+}
+
 /// JSON Web Tokens.
 #[cfg(feature = "jwt")]
 pub mod jwt {

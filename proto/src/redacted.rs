@@ -19,13 +19,14 @@ macro_rules! redacted {
 mod jwt {
     use super::fmt;
     use crate::jwt::v1::{
-        SignRequest, SignResponse, SignThenEncryptResponse, ValidToken, VerifyRequest,
-        sign_request::ClaimsInput,
+        SignBatchItem, SignRequest, SignResponse, SignThenEncryptResponse, ValidToken,
+        VerifyRequest, sign_request::ClaimsInput,
     };
 
     redacted! {
         SignRequest { tenant, key_set, lifetime, typ, request_id }
         SignResponse { kid, expires_at }
+        SignBatchItem { sign, at_hash_of, c_hash, timeout }
         VerifyRequest { tenant, key_sets, types, leeway, purpose, request_id }
         ValidToken { kid, key_set }
         SignThenEncryptResponse { kid, expires_at, encryption_kid }

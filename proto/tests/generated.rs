@@ -10,7 +10,8 @@ use std::{fs, path::Path};
 
 use prost::Message as _;
 
-const PROTOS: [&str; 4] = [
+const PROTOS: [&str; 5] = [
+    "crypto/batch/v1/batch.proto",
     "crypto/jwt/v1/jwt.proto",
     "crypto/jwe/v1/jwe.proto",
     "crypto/jwks/v1/jwks.proto",
@@ -18,7 +19,8 @@ const PROTOS: [&str; 4] = [
 ];
 
 /// Messages that carry tokens, claims or keys: their `Debug` is written by hand in `src/redacted.rs`.
-const REDACTED: [&str; 12] = [
+const REDACTED: [&str; 13] = [
+    ".crypto.jwt.v1.SignBatchItem",
     ".crypto.jwt.v1.SignRequest",
     ".crypto.jwt.v1.SignRequest.claims_input",
     ".crypto.jwt.v1.SignResponse",
@@ -38,6 +40,7 @@ fn generate(out: &Path) {
     let mut descriptors = protox::compile(PROTOS, [root]).expect("the protos compile");
     tonic_prost_build::configure()
         .build_transport(false)
+        .generate_default_stubs(true)
         .skip_debug(REDACTED)
         .client_mod_attribute(".", "#[cfg(feature = \"client\")]")
         .server_mod_attribute(".", "#[cfg(feature = \"server\")]")

@@ -112,8 +112,6 @@ impl JwtService for Fake {
 
 #[tonic::async_trait]
 impl JwksService for Fake {
-    type WatchTrustStream = tonic::codegen::BoxStream<WatchTrustResponse>;
-
     async fn get_jwks(
         &self,
         _: Request<GetJwksRequest>,
@@ -127,7 +125,7 @@ impl JwksService for Fake {
     async fn watch_trust(
         &self,
         _: Request<WatchTrustRequest>,
-    ) -> Result<Response<Self::WatchTrustStream>, Status> {
+    ) -> Result<Response<tonic::codegen::BoxStream<WatchTrustResponse>>, Status> {
         Err(Status::unimplemented("watch_trust"))
     }
 }

@@ -8,7 +8,7 @@ use service_kit::grants::Operation;
 use service_kit::identity::Caller;
 use service_kit::shutdown::Shutdown;
 use tokio::sync::Semaphore;
-use tokio_stream::wrappers::ReceiverStream;
+use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status};
 
 use super::fields::Fields;
@@ -31,8 +31,6 @@ pub(crate) struct Jwks {
 
 #[tonic::async_trait]
 impl JwksService for Jwks {
-    type WatchTrustStream = ReceiverStream<Result<proto::WatchTrustResponse, Status>>;
-
     async fn get_jwks(
         &self,
         request: Request<proto::GetJwksRequest>,
@@ -70,7 +68,7 @@ impl JwksService for Jwks {
     async fn watch_trust(
         &self,
         request: Request<proto::WatchTrustRequest>,
-    ) -> Result<Response<Self::WatchTrustStream>, Status> {
+    ) -> Result<Response<BoxStream<proto::WatchTrustResponse>>, Status> {
         let caller = Caller::of(&request)
             .map_err(status::unauthenticated)?
             .clone();
@@ -88,6 +86,7 @@ impl JwksService for Jwks {
             .try_acquire_owned()
             .map_err(|_all_taken| Refusal::Overloaded)?;
         let follower = Follower::new(self.plane.clone(), caller, tenant, key_sets);
-        Ok(Response::new(follower.follow(place, self.shutdown.clone())))
+        let events = follower.follow(place, self.shutdown.clone());
+        Ok(Response::new(Box::pin(events)))
     }
 }

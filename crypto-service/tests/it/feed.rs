@@ -24,6 +24,7 @@ use testkit::{CertificateAuthority, Leaf, PemFolder};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::support::{NOW, TestKey, tls, wrap};
@@ -153,12 +154,10 @@ fn down(message: Down) -> Result<proto::WatchResponse, Status> {
 
 #[tonic::async_trait]
 impl KeyFeedService for Played {
-    type WatchStream = ReceiverStream<Result<proto::WatchResponse, Status>>;
-
     async fn watch(
         &self,
         request: Request<Streaming<proto::WatchRequest>>,
-    ) -> Result<Response<Self::WatchStream>, Status> {
+    ) -> Result<Response<BoxStream<proto::WatchResponse>>, Status> {
         let (sender, receiver) = mpsc::channel(16);
         let played = self.clone();
         self.ends.lock().unwrap().push(sender.clone());
@@ -189,7 +188,7 @@ impl KeyFeedService for Played {
                 let _unheard = played.heard.send(message).await;
             }
         });
-        Ok(Response::new(ReceiverStream::new(receiver)))
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
 }
 

@@ -4,11 +4,12 @@ use crypto_proto::keys::v1::{
     self as proto, key_feed_service_server::KeyFeedService, watch_request::Message as UpMessage,
     watch_response::Message as DownMessage,
 };
-use futures::{StreamExt, stream::BoxStream};
+use futures::StreamExt;
 use keyring::{Time, Times};
 use service_kit::identity::Caller;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{encode, fields::time, status::Failure};
@@ -30,12 +31,10 @@ impl FeedServer {
 
 #[tonic::async_trait]
 impl KeyFeedService for FeedServer {
-    type WatchStream = BoxStream<'static, Result<proto::WatchResponse, Status>>;
-
     async fn watch(
         &self,
         request: Request<Streaming<proto::WatchRequest>>,
-    ) -> Result<Response<Self::WatchStream>, Status> {
+    ) -> Result<Response<BoxStream<proto::WatchResponse>>, Status> {
         let caller = Caller::of(&request).map_err(Failure::from)?.clone();
         self.feed.admit(&caller).map_err(Failure::from)?;
         let (to_feed, up) = mpsc::channel(OUTBOX);

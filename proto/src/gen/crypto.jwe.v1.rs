@@ -116,6 +116,103 @@ pub struct RejectedToken {
     #[prost(enumeration = "RejectReason", tag = "1")]
     pub reason: i32,
 }
+/// What to encrypt in one call.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct EncryptBatchRequest {
+    /// 1 to 1,000 items.
+    #[prost(message, repeated, tag = "1")]
+    pub items: ::prost::alloc::vec::Vec<EncryptBatchItem>,
+    /// Names the request in logs and traces. At most 128 printable ASCII characters.
+    #[prost(string, tag = "2")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// One payload of a batch.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EncryptBatchItem {
+    /// What to encrypt, and for whom. Required.
+    #[prost(message, optional, tag = "1")]
+    pub encrypt: ::core::option::Option<EncryptRequest>,
+    /// How long the item may take, counted from the arrival of the call. Absent = as long as the call.
+    #[prost(message, optional, tag = "2")]
+    pub timeout: ::core::option::Option<::prost_types::Duration>,
+}
+/// The tokens of a batch.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct EncryptBatchResponse {
+    /// As many as items, in their order.
+    #[prost(message, repeated, tag = "1")]
+    pub results: ::prost::alloc::vec::Vec<EncryptBatchResult>,
+}
+/// One token of a batch, or why there is none.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct EncryptBatchResult {
+    /// Exactly one is set.
+    #[prost(oneof = "encrypt_batch_result::Result", tags = "1, 2")]
+    pub result: ::core::option::Option<encrypt_batch_result::Result>,
+}
+/// Nested message and enum types in `EncryptBatchResult`.
+pub mod encrypt_batch_result {
+    /// Exactly one is set.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Result {
+        /// The token.
+        #[prost(message, tag = "1")]
+        Encrypted(super::EncryptResponse),
+        /// Why there is none.
+        #[prost(message, tag = "2")]
+        Error(super::super::super::batch::v1::ItemError),
+    }
+}
+/// What to decrypt in one call.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DecryptBatchRequest {
+    /// 1 to 1,000 items.
+    #[prost(message, repeated, tag = "1")]
+    pub items: ::prost::alloc::vec::Vec<DecryptBatchItem>,
+    /// Names the request in logs and traces. At most 128 printable ASCII characters.
+    #[prost(string, tag = "2")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// One token of a batch.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DecryptBatchItem {
+    /// What to decrypt. Required.
+    #[prost(message, optional, tag = "1")]
+    pub decrypt: ::core::option::Option<DecryptRequest>,
+    /// How long the item may take, counted from the arrival of the call. Absent = as long as the call.
+    #[prost(message, optional, tag = "2")]
+    pub timeout: ::core::option::Option<::prost_types::Duration>,
+}
+/// The verdicts on a batch.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DecryptBatchResponse {
+    /// As many as items, in their order.
+    #[prost(message, repeated, tag = "1")]
+    pub results: ::prost::alloc::vec::Vec<DecryptBatchResult>,
+}
+/// The verdict on one token, or why there is none.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DecryptBatchResult {
+    /// Exactly one is set.
+    #[prost(oneof = "decrypt_batch_result::Result", tags = "1, 2, 3")]
+    pub result: ::core::option::Option<decrypt_batch_result::Result>,
+}
+/// Nested message and enum types in `DecryptBatchResult`.
+pub mod decrypt_batch_result {
+    /// Exactly one is set.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Result {
+        /// The token was decrypted.
+        #[prost(message, tag = "1")]
+        Decrypted(super::DecryptedToken),
+        /// It was not; nothing more is said.
+        #[prost(message, tag = "2")]
+        Rejected(super::RejectedToken),
+        /// The item could not be worked on.
+        #[prost(message, tag = "3")]
+        Error(super::super::super::batch::v1::ItemError),
+    }
+}
 /// Why a token is rejected: one reason, so that nobody learns from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -280,6 +377,57 @@ pub mod jwe_service_client {
                 .insert(GrpcMethod::new("crypto.jwe.v1.JweService", "Decrypt"));
             self.inner.unary(req, path, codec).await
         }
+        /// Encrypts up to 1,000 payloads, each as `Encrypt` would; results stand in the order of the items and fail one by one.
+        /// The call's status speaks of the batch as a whole only (INVALID_ARGUMENT for none or too many items).
+        pub async fn encrypt_batch(
+            &mut self,
+            request: impl tonic::IntoRequest<super::EncryptBatchRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::EncryptBatchResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/crypto.jwe.v1.JweService/EncryptBatch",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("crypto.jwe.v1.JweService", "EncryptBatch"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Decrypts up to 1,000 tokens, each as `Decrypt` would; results stand in the order of the items and fail one by one.
+        pub async fn decrypt_batch(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DecryptBatchRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DecryptBatchResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/crypto.jwe.v1.JweService/DecryptBatch",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("crypto.jwe.v1.JweService", "DecryptBatch"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -300,12 +448,43 @@ pub mod jwe_service_server {
         async fn encrypt(
             &self,
             request: tonic::Request<super::EncryptRequest>,
-        ) -> std::result::Result<tonic::Response<super::EncryptResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::EncryptResponse>,
+            tonic::Status,
+        > {
+            Err(tonic::Status::unimplemented("Not yet implemented"))
+        }
         /// Decrypts a token. What is wrong with a token is a verdict, and always the same one. Needs `decrypt`.
         async fn decrypt(
             &self,
             request: tonic::Request<super::DecryptRequest>,
-        ) -> std::result::Result<tonic::Response<super::DecryptResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::DecryptResponse>,
+            tonic::Status,
+        > {
+            Err(tonic::Status::unimplemented("Not yet implemented"))
+        }
+        /// Encrypts up to 1,000 payloads, each as `Encrypt` would; results stand in the order of the items and fail one by one.
+        /// The call's status speaks of the batch as a whole only (INVALID_ARGUMENT for none or too many items).
+        async fn encrypt_batch(
+            &self,
+            request: tonic::Request<super::EncryptBatchRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::EncryptBatchResponse>,
+            tonic::Status,
+        > {
+            Err(tonic::Status::unimplemented("Not yet implemented"))
+        }
+        /// Decrypts up to 1,000 tokens, each as `Decrypt` would; results stand in the order of the items and fail one by one.
+        async fn decrypt_batch(
+            &self,
+            request: tonic::Request<super::DecryptBatchRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DecryptBatchResponse>,
+            tonic::Status,
+        > {
+            Err(tonic::Status::unimplemented("Not yet implemented"))
+        }
     }
     /// Encrypts and decrypts in JWE compact form (RFC 7516) with key sets of use ENCRYPT.
     ///
@@ -462,6 +641,96 @@ pub mod jwe_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DecryptSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/crypto.jwe.v1.JweService/EncryptBatch" => {
+                    #[allow(non_camel_case_types)]
+                    struct EncryptBatchSvc<T: JweService>(pub Arc<T>);
+                    impl<
+                        T: JweService,
+                    > tonic::server::UnaryService<super::EncryptBatchRequest>
+                    for EncryptBatchSvc<T> {
+                        type Response = super::EncryptBatchResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::EncryptBatchRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as JweService>::encrypt_batch(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = EncryptBatchSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/crypto.jwe.v1.JweService/DecryptBatch" => {
+                    #[allow(non_camel_case_types)]
+                    struct DecryptBatchSvc<T: JweService>(pub Arc<T>);
+                    impl<
+                        T: JweService,
+                    > tonic::server::UnaryService<super::DecryptBatchRequest>
+                    for DecryptBatchSvc<T> {
+                        type Response = super::DecryptBatchResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DecryptBatchRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as JweService>::decrypt_batch(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DecryptBatchSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -323,20 +323,24 @@ pub mod jwks_service_server {
         async fn get_jwks(
             &self,
             request: tonic::Request<super::GetJwksRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetJwksResponse>, tonic::Status>;
-        /// Server streaming response type for the WatchTrust method.
-        type WatchTrustStream: tonic::codegen::tokio_stream::Stream<
-                Item = std::result::Result<super::WatchTrustResponse, tonic::Status>,
-            >
-            + std::marker::Send
-            + 'static;
+        ) -> std::result::Result<
+            tonic::Response<super::GetJwksResponse>,
+            tonic::Status,
+        > {
+            Err(tonic::Status::unimplemented("Not yet implemented"))
+        }
         /// Streams what a thin client needs to verify locally: the keys that the caller may verify with, revocations as they happen,
         /// and the lease under which all of it counts. Needs `verify`. Ends with UNAVAILABLE when the instance drains or its own lease
         /// runs out; the client then connects again, elsewhere.
         async fn watch_trust(
             &self,
             request: tonic::Request<super::WatchTrustRequest>,
-        ) -> std::result::Result<tonic::Response<Self::WatchTrustStream>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<BoxStream<super::WatchTrustResponse>>,
+            tonic::Status,
+        > {
+            Err(tonic::Status::unimplemented("Not yet implemented"))
+        }
     }
     /// Publishes public keys. UNAVAILABLE (NOT_READY) while the instance's lease to verify has run out.
     #[derive(Debug)]
@@ -468,7 +472,7 @@ pub mod jwks_service_server {
                     > tonic::server::ServerStreamingService<super::WatchTrustRequest>
                     for WatchTrustSvc<T> {
                         type Response = super::WatchTrustResponse;
-                        type ResponseStream = T::WatchTrustStream;
+                        type ResponseStream = BoxStream<super::WatchTrustResponse>;
                         type Future = BoxFuture<
                             tonic::Response<Self::ResponseStream>,
                             tonic::Status,

@@ -216,6 +216,230 @@ pub mod decrypt_then_verify_response {
         Rejected(super::RejectedToken),
     }
 }
+/// What to sign in one call.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SignBatchRequest {
+    /// 1 to 1,000 items.
+    #[prost(message, repeated, tag = "1")]
+    pub items: ::prost::alloc::vec::Vec<SignBatchItem>,
+    /// Names the request in logs and traces. At most 128 printable ASCII characters.
+    #[prost(string, tag = "2")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// One token of a batch: claims to sign, or an earlier token to encrypt. Positions count from 0 and name earlier items;
+/// where the item that is named failed, this one fails with the same code and reason.
+#[derive(Clone, PartialEq, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct SignBatchItem {
+    /// What to sign. Absent only where `encrypt_to.token_of` names an earlier token.
+    #[prost(message, optional, tag = "1")]
+    pub sign: ::core::option::Option<SignRequest>,
+    /// The item whose token is the access token: adds the claim `at_hash` (OpenID Connect Core 3.1.3.6), with the hash of
+    /// the algorithm that signs this item. The claims must not hold `at_hash`.
+    #[prost(uint32, optional, tag = "2")]
+    pub at_hash_of: ::core::option::Option<u32>,
+    /// The item whose token is the authorization code: adds the claim `c_hash` (OpenID Connect Core 3.3.2.11) in the same way.
+    /// The claims must not hold `c_hash`.
+    #[prost(uint32, optional, tag = "3")]
+    pub c_hash: ::core::option::Option<u32>,
+    /// The authorization code itself, where it is no token of this batch; not together with `c_hash`. At most 4 KiB.
+    #[prost(string, tag = "4")]
+    pub c_hash_code: ::prost::alloc::string::String,
+    /// Encrypts the token.
+    #[prost(message, optional, tag = "5")]
+    pub encrypt_to: ::core::option::Option<EncryptTo>,
+    /// How long the item may take, counted from the arrival of the call. Absent = as long as the call. An item whose time
+    /// has passed is not worked on and fails with DEADLINE_EXCEEDED.
+    #[prost(message, optional, tag = "6")]
+    pub timeout: ::core::option::Option<::prost_types::Duration>,
+}
+/// For whom a token of the batch is encrypted (RFC 7519 section 11.2; `cty` is `JWT`).
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EncryptTo {
+    /// The key management algorithm, as in `EncryptRequest`.
+    #[prost(string, tag = "4")]
+    pub alg: ::prost::alloc::string::String,
+    /// The content encryption, as in `EncryptRequest`.
+    #[prost(string, tag = "5")]
+    pub enc: ::prost::alloc::string::String,
+    /// The item whose token is encrypted; the item then has no `sign`. Absent = this item's own token.
+    #[prost(uint32, optional, tag = "6")]
+    pub token_of: ::core::option::Option<u32>,
+    /// Who can read it. Exactly one. Needs `encrypt` on the key set, or `encrypt-to-jwk`.
+    #[prost(oneof = "encrypt_to::Recipient", tags = "1, 2, 3")]
+    pub recipient: ::core::option::Option<encrypt_to::Recipient>,
+}
+/// Nested message and enum types in `EncryptTo`.
+pub mod encrypt_to {
+    /// Who can read it. Exactly one. Needs `encrypt` on the key set, or `encrypt-to-jwk`.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Recipient {
+        /// An encryption key set of the item's tenant; without `sign`, of the tenant of the item that is named.
+        #[prost(string, tag = "1")]
+        KeySet(::prost::alloc::string::String),
+        /// A public JWK, at most 8 KiB.
+        #[prost(string, tag = "2")]
+        RecipientJwk(::prost::alloc::string::String),
+        /// A registered client. Not served by this version: INVALID_ARGUMENT.
+        #[prost(string, tag = "3")]
+        ClientId(::prost::alloc::string::String),
+    }
+}
+/// The tokens of a batch.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SignBatchResponse {
+    /// As many as items, in their order.
+    #[prost(message, repeated, tag = "1")]
+    pub results: ::prost::alloc::vec::Vec<SignBatchResult>,
+}
+/// One token of a batch, or why there is none.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SignBatchResult {
+    /// With `encrypt_to`: the recipient's key; empty where its JWK has no `kid`.
+    #[prost(string, tag = "3")]
+    pub encryption_kid: ::prost::alloc::string::String,
+    /// Exactly one is set.
+    #[prost(oneof = "sign_batch_result::Result", tags = "1, 2")]
+    pub result: ::core::option::Option<sign_batch_result::Result>,
+}
+/// Nested message and enum types in `SignBatchResult`.
+pub mod sign_batch_result {
+    /// Exactly one is set.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Result {
+        /// The token. With `encrypt_to` it is the JWE, and the other fields speak of the token inside.
+        #[prost(message, tag = "1")]
+        Signed(super::SignResponse),
+        /// Why there is none.
+        #[prost(message, tag = "2")]
+        Error(super::super::super::batch::v1::ItemError),
+    }
+}
+/// What to verify in one call.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct VerifyBatchRequest {
+    /// 1 to 1,000 items.
+    #[prost(message, repeated, tag = "1")]
+    pub items: ::prost::alloc::vec::Vec<VerifyBatchItem>,
+    /// Names the request in logs and traces. At most 128 printable ASCII characters.
+    #[prost(string, tag = "2")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// One token of a batch.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VerifyBatchItem {
+    /// The token, and what it has to satisfy. Required.
+    #[prost(message, optional, tag = "1")]
+    pub verify: ::core::option::Option<VerifyRequest>,
+    /// How long the item may take, counted from the arrival of the call. Absent = as long as the call.
+    #[prost(message, optional, tag = "2")]
+    pub timeout: ::core::option::Option<::prost_types::Duration>,
+}
+/// The verdicts on a batch.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct VerifyBatchResponse {
+    /// As many as items, in their order.
+    #[prost(message, repeated, tag = "1")]
+    pub results: ::prost::alloc::vec::Vec<VerifyBatchResult>,
+}
+/// The verdict on one token, or why there is none.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct VerifyBatchResult {
+    /// Exactly one is set.
+    #[prost(oneof = "verify_batch_result::Result", tags = "1, 2, 3")]
+    pub result: ::core::option::Option<verify_batch_result::Result>,
+}
+/// Nested message and enum types in `VerifyBatchResult`.
+pub mod verify_batch_result {
+    /// Exactly one is set.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Result {
+        /// Every check passed.
+        #[prost(message, tag = "1")]
+        Valid(super::ValidToken),
+        /// A check failed.
+        #[prost(message, tag = "2")]
+        Rejected(super::RejectedToken),
+        /// The item could not be worked on.
+        #[prost(message, tag = "3")]
+        Error(super::super::super::batch::v1::ItemError),
+    }
+}
+/// One token to sign on a stream.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SignStreamRequest {
+    /// Comes back with the result. The client's to choose.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// What to sign. Required.
+    #[prost(message, optional, tag = "2")]
+    pub sign: ::core::option::Option<SignRequest>,
+    /// How long the item may take, counted from its arrival. Absent = as long as the stream.
+    #[prost(message, optional, tag = "3")]
+    pub timeout: ::core::option::Option<::prost_types::Duration>,
+}
+/// One signed token of a stream, or why there is none.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SignStreamResponse {
+    /// As in the request.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// Exactly one is set.
+    #[prost(oneof = "sign_stream_response::Result", tags = "2, 3")]
+    pub result: ::core::option::Option<sign_stream_response::Result>,
+}
+/// Nested message and enum types in `SignStreamResponse`.
+pub mod sign_stream_response {
+    /// Exactly one is set.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Result {
+        /// The token.
+        #[prost(message, tag = "2")]
+        Signed(super::SignResponse),
+        /// Why there is none.
+        #[prost(message, tag = "3")]
+        Error(super::super::super::batch::v1::ItemError),
+    }
+}
+/// One token to verify on a stream.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VerifyStreamRequest {
+    /// Comes back with the result. The client's to choose.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// The token, and what it has to satisfy. Required.
+    #[prost(message, optional, tag = "2")]
+    pub verify: ::core::option::Option<VerifyRequest>,
+    /// How long the item may take, counted from its arrival. Absent = as long as the stream.
+    #[prost(message, optional, tag = "3")]
+    pub timeout: ::core::option::Option<::prost_types::Duration>,
+}
+/// The verdict on one token of a stream, or why there is none.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct VerifyStreamResponse {
+    /// As in the request.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// Exactly one is set.
+    #[prost(oneof = "verify_stream_response::Result", tags = "2, 3, 4")]
+    pub result: ::core::option::Option<verify_stream_response::Result>,
+}
+/// Nested message and enum types in `VerifyStreamResponse`.
+pub mod verify_stream_response {
+    /// Exactly one is set.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Result {
+        /// Every check passed.
+        #[prost(message, tag = "2")]
+        Valid(super::ValidToken),
+        /// A check failed.
+        #[prost(message, tag = "3")]
+        Rejected(super::RejectedToken),
+        /// The item could not be worked on.
+        #[prost(message, tag = "4")]
+        Error(super::super::super::batch::v1::ItemError),
+    }
+}
 /// What a token is verified for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -515,6 +739,112 @@ pub mod jwt_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Signs up to 1,000 items, each as `Sign` would; a whole token request is one call. Results stand in the order of the
+        /// items and fail one by one: the call's status speaks of the batch as a whole only (INVALID_ARGUMENT for none or too many
+        /// items). The answer stays within 4 MiB: items that do not fit in it fail with RESOURCE_EXHAUSTED (MESSAGE_TOO_LARGE).
+        pub async fn sign_batch(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SignBatchRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SignBatchResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/crypto.jwt.v1.JwtService/SignBatch",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("crypto.jwt.v1.JwtService", "SignBatch"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Verifies up to 1,000 tokens, each as `Verify` would; results stand in the order of the items and fail one by one.
+        pub async fn verify_batch(
+            &mut self,
+            request: impl tonic::IntoRequest<super::VerifyBatchRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::VerifyBatchResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/crypto.jwt.v1.JwtService/VerifyBatch",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("crypto.jwt.v1.JwtService", "VerifyBatch"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Signs what the client sends, each message as `Sign` would; results come as they are made, in any order.
+        /// At most 256 requests are worked on at once; beyond that the stream is read no further until one is answered.
+        pub async fn sign_stream(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::SignStreamRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::SignStreamResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/crypto.jwt.v1.JwtService/SignStream",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("crypto.jwt.v1.JwtService", "SignStream"));
+            self.inner.streaming(req, path, codec).await
+        }
+        /// Verifies what the client sends, each message as `Verify` would; results come as they are made, in any order.
+        /// At most 256 requests are worked on at once; beyond that the stream is read no further until one is answered.
+        pub async fn verify_stream(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<
+                Message = super::VerifyStreamRequest,
+            >,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::VerifyStreamResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/crypto.jwt.v1.JwtService/VerifyStream",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("crypto.jwt.v1.JwtService", "VerifyStream"));
+            self.inner.streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -536,13 +866,17 @@ pub mod jwt_service_server {
         async fn sign(
             &self,
             request: tonic::Request<super::SignRequest>,
-        ) -> std::result::Result<tonic::Response<super::SignResponse>, tonic::Status>;
+        ) -> std::result::Result<tonic::Response<super::SignResponse>, tonic::Status> {
+            Err(tonic::Status::unimplemented("Not yet implemented"))
+        }
         /// Verifies a token. What is wrong with a token is a verdict, never a status. Needs the grant `verify`.
         /// UNAVAILABLE (NOT_READY) while the instance's lease to verify has run out.
         async fn verify(
             &self,
             request: tonic::Request<super::VerifyRequest>,
-        ) -> std::result::Result<tonic::Response<super::VerifyResponse>, tonic::Status>;
+        ) -> std::result::Result<tonic::Response<super::VerifyResponse>, tonic::Status> {
+            Err(tonic::Status::unimplemented("Not yet implemented"))
+        }
         /// Signs claims, then encrypts the token for a recipient (RFC 7519 section 11.2; `cty` is `JWT`).
         /// Needs `sign` on the signing set and `encrypt` on the recipient set, or `encrypt-to-jwk`.
         async fn sign_then_encrypt(
@@ -551,7 +885,9 @@ pub mod jwt_service_server {
         ) -> std::result::Result<
             tonic::Response<super::SignThenEncryptResponse>,
             tonic::Status,
-        >;
+        > {
+            Err(tonic::Status::unimplemented("Not yet implemented"))
+        }
         /// Decrypts a nested token, then verifies the token inside. Needs `decrypt` and `verify`.
         async fn decrypt_then_verify(
             &self,
@@ -559,7 +895,53 @@ pub mod jwt_service_server {
         ) -> std::result::Result<
             tonic::Response<super::DecryptThenVerifyResponse>,
             tonic::Status,
-        >;
+        > {
+            Err(tonic::Status::unimplemented("Not yet implemented"))
+        }
+        /// Signs up to 1,000 items, each as `Sign` would; a whole token request is one call. Results stand in the order of the
+        /// items and fail one by one: the call's status speaks of the batch as a whole only (INVALID_ARGUMENT for none or too many
+        /// items). The answer stays within 4 MiB: items that do not fit in it fail with RESOURCE_EXHAUSTED (MESSAGE_TOO_LARGE).
+        async fn sign_batch(
+            &self,
+            request: tonic::Request<super::SignBatchRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SignBatchResponse>,
+            tonic::Status,
+        > {
+            Err(tonic::Status::unimplemented("Not yet implemented"))
+        }
+        /// Verifies up to 1,000 tokens, each as `Verify` would; results stand in the order of the items and fail one by one.
+        async fn verify_batch(
+            &self,
+            request: tonic::Request<super::VerifyBatchRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::VerifyBatchResponse>,
+            tonic::Status,
+        > {
+            Err(tonic::Status::unimplemented("Not yet implemented"))
+        }
+        /// Signs what the client sends, each message as `Sign` would; results come as they are made, in any order.
+        /// At most 256 requests are worked on at once; beyond that the stream is read no further until one is answered.
+        async fn sign_stream(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::SignStreamRequest>>,
+        ) -> std::result::Result<
+            tonic::Response<BoxStream<super::SignStreamResponse>>,
+            tonic::Status,
+        > {
+            Err(tonic::Status::unimplemented("Not yet implemented"))
+        }
+        /// Verifies what the client sends, each message as `Verify` would; results come as they are made, in any order.
+        /// At most 256 requests are worked on at once; beyond that the stream is read no further until one is answered.
+        async fn verify_stream(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::VerifyStreamRequest>>,
+        ) -> std::result::Result<
+            tonic::Response<BoxStream<super::VerifyStreamResponse>>,
+            tonic::Status,
+        > {
+            Err(tonic::Status::unimplemented("Not yet implemented"))
+        }
     }
     /// Signs and verifies JWTs (RFC 7519) in JWS compact form (RFC 7515) with key sets of use SIGN.
     ///
@@ -815,6 +1197,192 @@ pub mod jwt_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/crypto.jwt.v1.JwtService/SignBatch" => {
+                    #[allow(non_camel_case_types)]
+                    struct SignBatchSvc<T: JwtService>(pub Arc<T>);
+                    impl<
+                        T: JwtService,
+                    > tonic::server::UnaryService<super::SignBatchRequest>
+                    for SignBatchSvc<T> {
+                        type Response = super::SignBatchResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SignBatchRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as JwtService>::sign_batch(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SignBatchSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/crypto.jwt.v1.JwtService/VerifyBatch" => {
+                    #[allow(non_camel_case_types)]
+                    struct VerifyBatchSvc<T: JwtService>(pub Arc<T>);
+                    impl<
+                        T: JwtService,
+                    > tonic::server::UnaryService<super::VerifyBatchRequest>
+                    for VerifyBatchSvc<T> {
+                        type Response = super::VerifyBatchResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::VerifyBatchRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as JwtService>::verify_batch(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = VerifyBatchSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/crypto.jwt.v1.JwtService/SignStream" => {
+                    #[allow(non_camel_case_types)]
+                    struct SignStreamSvc<T: JwtService>(pub Arc<T>);
+                    impl<
+                        T: JwtService,
+                    > tonic::server::StreamingService<super::SignStreamRequest>
+                    for SignStreamSvc<T> {
+                        type Response = super::SignStreamResponse;
+                        type ResponseStream = BoxStream<super::SignStreamResponse>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::SignStreamRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as JwtService>::sign_stream(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SignStreamSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/crypto.jwt.v1.JwtService/VerifyStream" => {
+                    #[allow(non_camel_case_types)]
+                    struct VerifyStreamSvc<T: JwtService>(pub Arc<T>);
+                    impl<
+                        T: JwtService,
+                    > tonic::server::StreamingService<super::VerifyStreamRequest>
+                    for VerifyStreamSvc<T> {
+                        type Response = super::VerifyStreamResponse;
+                        type ResponseStream = BoxStream<super::VerifyStreamResponse>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::VerifyStreamRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as JwtService>::verify_stream(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = VerifyStreamSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

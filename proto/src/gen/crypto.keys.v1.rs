@@ -1077,7 +1077,9 @@ pub mod key_admin_service_server {
         ) -> std::result::Result<
             tonic::Response<super::CreateKeySetResponse>,
             tonic::Status,
-        >;
+        > {
+            Err(tonic::Status::unimplemented("Not yet implemented"))
+        }
         /// Shows a key set and what its next promotion waits for.
         async fn get_key_set(
             &self,
@@ -1085,7 +1087,9 @@ pub mod key_admin_service_server {
         ) -> std::result::Result<
             tonic::Response<super::GetKeySetResponse>,
             tonic::Status,
-        >;
+        > {
+            Err(tonic::Status::unimplemented("Not yet implemented"))
+        }
         /// Lists key sets by name, in pages.
         async fn list_key_sets(
             &self,
@@ -1093,7 +1097,9 @@ pub mod key_admin_service_server {
         ) -> std::result::Result<
             tonic::Response<super::ListKeySetsResponse>,
             tonic::Status,
-        >;
+        > {
+            Err(tonic::Status::unimplemented("Not yet implemented"))
+        }
         /// Changes the issuer, publication, profile or policy of a key set. A changed algorithm revokes the standby key.
         async fn update_key_set(
             &self,
@@ -1101,7 +1107,9 @@ pub mod key_admin_service_server {
         ) -> std::result::Result<
             tonic::Response<super::UpdateKeySetResponse>,
             tonic::Status,
-        >;
+        > {
+            Err(tonic::Status::unimplemented("Not yet implemented"))
+        }
         /// Schedules the promotion of the Prepared key, or with `force` promotes it at once.
         async fn rotate_key_set(
             &self,
@@ -1109,7 +1117,9 @@ pub mod key_admin_service_server {
         ) -> std::result::Result<
             tonic::Response<super::RotateKeySetResponse>,
             tonic::Status,
-        >;
+        > {
+            Err(tonic::Status::unimplemented("Not yet implemented"))
+        }
         /// Imports a key from outside, its `kid` kept. Export does not exist.
         async fn import_key(
             &self,
@@ -1117,7 +1127,9 @@ pub mod key_admin_service_server {
         ) -> std::result::Result<
             tonic::Response<super::ImportKeyResponse>,
             tonic::Status,
-        >;
+        > {
+            Err(tonic::Status::unimplemented("Not yet implemented"))
+        }
         /// Revokes a compromised key: it verifies nothing from the next message on. Of the Active key, the standby takes its place in the same write.
         async fn revoke_key(
             &self,
@@ -1125,7 +1137,9 @@ pub mod key_admin_service_server {
         ) -> std::result::Result<
             tonic::Response<super::RevokeKeyResponse>,
             tonic::Status,
-        >;
+        > {
+            Err(tonic::Status::unimplemented("Not yet implemented"))
+        }
     }
     /// Administers key sets. Every rpc needs the grant `administer` on the key set.
     ///
@@ -1694,19 +1708,18 @@ pub mod key_feed_service_server {
     /// Generated trait containing gRPC methods that should be implemented for use with KeyFeedServiceServer.
     #[async_trait]
     pub trait KeyFeedService: std::marker::Send + std::marker::Sync + 'static {
-        /// Server streaming response type for the Watch method.
-        type WatchStream: tonic::codegen::tokio_stream::Stream<
-                Item = std::result::Result<super::WatchResponse, tonic::Status>,
-            >
-            + std::marker::Send
-            + 'static;
         /// Down: a snapshot, then deltas and leases. Up: a hello, then acks and renewals with clocks and high-water marks.
         /// Needs the grant `feed`. PERMISSION_DENIED where the hello's signature is not by the caller's own certificate;
         /// INVALID_ARGUMENT where the protocol is not kept; UNAVAILABLE when the key-manager drains.
         async fn watch(
             &self,
             request: tonic::Request<tonic::Streaming<super::WatchRequest>>,
-        ) -> std::result::Result<tonic::Response<Self::WatchStream>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<BoxStream<super::WatchResponse>>,
+            tonic::Status,
+        > {
+            Err(tonic::Status::unimplemented("Not yet implemented"))
+        }
     }
     /// Feeds keys to the instances of the crypto-service.
     #[derive(Debug)]
@@ -1793,7 +1806,7 @@ pub mod key_feed_service_server {
                     > tonic::server::StreamingService<super::WatchRequest>
                     for WatchSvc<T> {
                         type Response = super::WatchResponse;
-                        type ResponseStream = T::WatchStream;
+                        type ResponseStream = BoxStream<super::WatchResponse>;
                         type Future = BoxFuture<
                             tonic::Response<Self::ResponseStream>,
                             tonic::Status,

@@ -25,6 +25,7 @@ use jose::provider::Provider as _;
 use jose_aws_lc::{AwsLc, KeySpec};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::codegen::BoxStream;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
@@ -295,8 +296,6 @@ impl JwtService for Fake {
 
 #[tonic::async_trait]
 impl JwksService for Fake {
-    type WatchTrustStream = UnboundedReceiverStream<Result<WatchTrustResponse, Status>>;
-
     async fn get_jwks(
         &self,
         _: Request<GetJwksRequest>,
@@ -307,7 +306,7 @@ impl JwksService for Fake {
     async fn watch_trust(
         &self,
         _: Request<WatchTrustRequest>,
-    ) -> Result<Response<Self::WatchTrustStream>, Status> {
+    ) -> Result<Response<BoxStream<WatchTrustResponse>>, Status> {
         self.opened.fetch_add(1, Ordering::SeqCst);
         let (sender, receiver) = unbounded_channel();
         let opening = [
@@ -321,6 +320,8 @@ impl JwksService for Fake {
                 .unwrap();
         }
         self.streams.lock().unwrap().push(sender);
-        Ok(Response::new(UnboundedReceiverStream::new(receiver)))
+        Ok(Response::new(Box::pin(UnboundedReceiverStream::new(
+            receiver,
+        ))))
     }
 }
