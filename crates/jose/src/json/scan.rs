@@ -5,6 +5,9 @@ use std::ops::Range;
 use super::value::unescape;
 use super::{JsonError, Span};
 
+/// Room that spares most objects a second allocation.
+const USUAL_MEMBERS: usize = 16;
+
 /// Checks that `text` is one object within `depth` levels and returns its top-level members.
 pub(super) fn object(text: &str, depth: usize) -> Result<Vec<Span>, JsonError> {
     let mut scanner = Scanner {
@@ -12,13 +15,13 @@ pub(super) fn object(text: &str, depth: usize) -> Result<Vec<Span>, JsonError> {
         bytes: text.as_bytes(),
         at: 0,
         depth,
-        names: Vec::new(),
+        names: Vec::with_capacity(USUAL_MEMBERS),
     };
     scanner.space();
     if scanner.peek() != Some(b'{') {
         return Err(scanner.not_an_object());
     }
-    let mut members = Vec::with_capacity(16);
+    let mut members = Vec::with_capacity(USUAL_MEMBERS);
     scanner.members(|span| members.push(span))?;
     scanner.end()?;
     Ok(members)
@@ -191,6 +194,7 @@ impl<'t> Scanner<'t> {
         self.expect(b'"')?;
         let start = self.at;
         loop {
+            self.at += self.plain_bytes();
             match self.peek() {
                 Some(b'"') => {
                     let range = start..self.at;
@@ -198,10 +202,16 @@ impl<'t> Scanner<'t> {
                     return Ok(range);
                 }
                 Some(b'\\') => self.escape()?,
-                Some(0x20..) => self.at += 1,
                 Some(_) | None => return Err(JsonError::Syntax),
             }
         }
+    }
+
+    /// How many bytes from here on stand for themselves in a string.
+    fn plain_bytes(&self) -> usize {
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        let special = |byte: &u8| matches!(byte, b'"' | b'\\' | ..0x20);
+        rest.iter().position(special).unwrap_or(rest.len())
     }
 
     fn escape(&mut self) -> Result<(), JsonError> {
@@ -245,7 +255,8 @@ impl<'t> Scanner<'t> {
     /// Few names are compared pairwise, many are sorted: no input makes this quadratic.
     fn refuse_duplicates(&mut self, first: usize) -> Result<(), JsonError> {
         let text = self.text;
-        let name = |range: &Range<usize>| unescape(text.get(range.clone()).unwrap_or_default());
+        let raw = |range: &Range<usize>| text.get(range.clone()).unwrap_or_default();
+        let name = |range: &Range<usize>| unescape(raw(range));
         let names = self.names.get_mut(first..).unwrap_or_default();
         if names.len() > 16 {
             names.sort_by_cached_key(&name);
@@ -257,9 +268,11 @@ impl<'t> Scanner<'t> {
             }
             return Ok(());
         }
+        let as_written = !names.iter().any(|one| raw(one).contains('\\'));
+        let same = |a, b| raw(a) == raw(b) || (!as_written && name(a) == name(b));
         let mut rest: &[Range<usize>] = names;
         while let Some((one, others)) = rest.split_first() {
-            if others.iter().any(|other| name(other) == name(one)) {
+            if others.iter().any(|other| same(one, other)) {
                 return Err(JsonError::Duplicate);
             }
             rest = others;

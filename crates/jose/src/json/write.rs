@@ -7,6 +7,13 @@ use zeroize::Zeroizing;
 /// Appends `text` as a JSON string, quotes included.
 pub fn write_string(text: &str, out: &mut String) {
     out.push('"');
+    // almost no text has anything to escape
+    let plain = |byte: u8| byte >= 0x20 && byte != b'"' && byte != b'\\';
+    if text.bytes().all(plain) {
+        out.push_str(text);
+        out.push('"');
+        return;
+    }
     for char in text.chars() {
         match char {
             '"' => out.push_str("\\\""),

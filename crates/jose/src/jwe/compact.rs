@@ -3,11 +3,13 @@
 use super::{DecryptionFailed, Fault, JweHeader};
 use crate::limits;
 
-/// A token whose length, form and header are in order. Nothing in it is authentic yet.
+/// A token whose length, form and header are in order. Nothing in it is authentic yet. Over a `String` it can be handed to
+/// another thread.
 #[derive(Clone)]
-pub struct JweView<'a> {
+pub struct JweView<T> {
     header: JweHeader,
-    pub(super) segments: Segments<'a>,
+    token: T,
+    dots: [usize; 4],
 }
 
 /// The five segments, still encoded.
@@ -24,17 +26,28 @@ pub(super) struct Segments<'a> {
 ///
 /// # Errors
 /// [`DecryptionFailed`] for a token over 384 KiB, another number of segments, or a header that is refused.
-pub fn peek(token: &str) -> Result<JweView<'_>, DecryptionFailed> {
-    let segments = split(token)?;
-    let header = JweHeader::parse(segments.protected)?;
-    Ok(JweView { header, segments })
+pub fn peek<T: AsRef<str>>(token: T) -> Result<JweView<T>, DecryptionFailed> {
+    let text = token.as_ref();
+    let dots = dots(text)?;
+    let header = JweHeader::parse(segments(text, dots).protected)?;
+    Ok(JweView {
+        header,
+        token,
+        dots,
+    })
 }
 
-impl JweView<'_> {
+impl<T> JweView<T> {
     /// The protected header, as claimed.
     #[must_use]
     pub const fn header(&self) -> &JweHeader {
         &self.header
+    }
+
+    /// The protected header alone; authentic once the token has been opened.
+    #[must_use]
+    pub fn into_header(self) -> JweHeader {
+        self.header
     }
 
     /// The key that the token names, as claimed.
@@ -42,13 +55,15 @@ impl JweView<'_> {
     pub fn kid(&self) -> Option<&str> {
         self.header.kid()
     }
+}
 
-    pub(super) fn into_header(self) -> JweHeader {
-        self.header
+impl<T: AsRef<str>> JweView<T> {
+    pub(super) fn segments(&self) -> Segments<'_> {
+        segments(self.token.as_ref(), self.dots)
     }
 }
 
-impl std::fmt::Debug for JweView<'_> {
+impl<T> std::fmt::Debug for JweView<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("JweView")
             .field("header", &self.header)
@@ -56,21 +71,29 @@ impl std::fmt::Debug for JweView<'_> {
     }
 }
 
-/// Length first, then dots, then slices: a hostile token costs no allocation.
-fn split(token: &str) -> Result<Segments<'_>, Fault> {
+/// Length first, then dots: a hostile token costs no allocation.
+fn dots(token: &str) -> Result<[usize; 4], Fault> {
     if token.len() > limits::ENCRYPTED_TOKEN {
         return Err(Fault::TooLarge);
     }
-    if memchr::memchr_iter(b'.', token.as_bytes()).count() != 4 {
-        return Err(Fault::Malformed);
+    let mut found = memchr::memchr_iter(b'.', token.as_bytes());
+    let mut dots = [0; 4];
+    for dot in &mut dots {
+        *dot = found.next().ok_or(Fault::Malformed)?;
     }
-    let mut segments = token.split('.');
-    let mut next = || segments.next().ok_or(Fault::Malformed);
-    Ok(Segments {
-        protected: next()?,
-        encrypted_key: next()?,
-        iv: next()?,
-        ciphertext: next()?,
-        tag: next()?,
-    })
+    match found.next() {
+        None => Ok(dots),
+        Some(_fifth) => Err(Fault::Malformed),
+    }
+}
+
+fn segments(token: &str, [first, second, third, fourth]: [usize; 4]) -> Segments<'_> {
+    let between = |start, end| token.get(start..end).unwrap_or_default();
+    Segments {
+        protected: between(0, first),
+        encrypted_key: between(first + 1, second),
+        iv: between(second + 1, third),
+        ciphertext: between(third + 1, fourth),
+        tag: between(fourth + 1, token.len()),
+    }
 }

@@ -39,19 +39,28 @@ const MAX_ENCRYPTED_KEY: usize = limits::RSA_MAX_BITS / 8;
 /// What CBC padding adds to a payload at most.
 const MAX_PADDING: usize = 16;
 
-impl JweView<'_> {
+impl<T: AsRef<str>> JweView<T> {
     /// Decrypts with the key that the caller has chosen.
     ///
     /// # Errors
     /// [`DecryptionFailed`], one for everything.
     pub fn decrypt(self, key: &dyn Decrypter) -> Result<Decrypted, DecryptionFailed> {
-        match_algorithms(self.header(), key)?;
-        let sealed = Sealed::decode(&self.segments, self.header())?;
-        let payload = sealed.open(self.segments.protected, self.header(), key)?;
+        let payload = self.open(key)?;
         Ok(Decrypted {
             payload,
             header: self.into_header(),
         })
+    }
+
+    /// As [`JweView::decrypt`], for a token that may be for one of several keys.
+    ///
+    /// # Errors
+    /// [`DecryptionFailed`], one for everything.
+    pub fn open(&self, key: &dyn Decrypter) -> Result<Zeroizing<Vec<u8>>, DecryptionFailed> {
+        match_algorithms(self.header(), key)?;
+        let segments = self.segments();
+        let sealed = Sealed::decode(&segments, self.header())?;
+        Ok(sealed.open(segments.protected, self.header(), key)?)
     }
 }
 

@@ -111,6 +111,12 @@ impl JweHeader {
     pub fn json(&self) -> &str {
         self.header.json()
     }
+
+    /// As [`JweHeader::json`], without a copy.
+    #[must_use]
+    pub fn into_json(self) -> String {
+        self.header.into_json()
+    }
 }
 
 impl std::fmt::Debug for JweHeader {

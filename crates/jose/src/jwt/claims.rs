@@ -1,9 +1,10 @@
 //! The claims of a token.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use super::date::numeric_date;
-use crate::json::{Object, Value};
+use crate::json::{Kind, Object, Value};
 
 /// Claims and header of a token, as written. Who holds them inside [`super::Verified`] may believe them.
 #[derive(Debug, Clone)]
@@ -25,6 +26,17 @@ impl Claims {
     #[must_use]
     pub fn header_json(&self) -> &str {
         &self.header_json
+    }
+
+    /// Claims, header, `kid` and key set, without a copy.
+    #[must_use]
+    pub fn into_parts(self) -> ClaimsParts {
+        ClaimsParts {
+            json: self.object.into_text().into_owned(),
+            header_json: self.header_json,
+            kid: self.kid,
+            key_set: self.key_set,
+        }
     }
 
     /// The key that verified the token.
@@ -102,6 +114,60 @@ impl Claims {
     }
 }
 
+/// What a verified token said, for whoever passes it on.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ClaimsParts {
+    /// As [`Claims::json`].
+    pub json: String,
+    /// As [`Claims::header_json`].
+    pub header_json: String,
+    /// As [`Claims::kid`].
+    pub kid: String,
+    /// As [`Claims::key_set`].
+    pub key_set: String,
+}
+
+/// Shows nothing that the token says.
+impl std::fmt::Debug for ClaimsParts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClaimsParts")
+            .field("kid", &self.kid)
+            .field("key_set", &self.key_set)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The registered claims that a verifier judges.
+#[derive(Default)]
+pub(super) struct Registered<'o> {
+    pub(super) iss: Option<Value<'o>>,
+    pub(super) aud: Option<Value<'o>>,
+    pub(super) exp: Option<Duration>,
+    pub(super) nbf: Option<Duration>,
+    pub(super) iat: Option<Duration>,
+}
+
+impl<'o> Registered<'o> {
+    /// Reads them in one pass; `None` where one is [`mistyped`].
+    pub(super) fn read(object: &'o Object<'_>) -> Option<Self> {
+        let mut found = Self::default();
+        for member in object.members() {
+            let value = member.value;
+            match &*member.name() {
+                "exp" => found.exp = Some(numeric_date(&value)?),
+                "nbf" => found.nbf = Some(numeric_date(&value)?),
+                "iat" => found.iat = Some(numeric_date(&value)?),
+                "aud" if is_audience(&value) => found.aud = Some(value),
+                "iss" if is_string(&value) => found.iss = Some(value),
+                "sub" | "jti" if is_string(&value) => {}
+                "aud" | "iss" | "sub" | "jti" => return None,
+                _ => {}
+            }
+        }
+        Some(found)
+    }
+}
+
 /// `aud` is one string or an array of strings (RFC 7519 section 4.1.3).
 pub(super) fn audiences<'o>(aud: &Value<'o>) -> Option<Vec<Cow<'o, str>>> {
     match aud.as_str() {
@@ -140,7 +206,7 @@ pub(super) fn mistyped(object: &Object<'_>) -> impl Iterator<Item = (&'static st
 }
 
 fn is_string(value: &Value<'_>) -> bool {
-    value.as_str().is_some()
+    value.kind() == Kind::String
 }
 
 fn is_date(value: &Value<'_>) -> bool {
@@ -148,5 +214,73 @@ fn is_date(value: &Value<'_>) -> bool {
 }
 
 fn is_audience(value: &Value<'_>) -> bool {
-    audiences(value).is_some()
+    is_string(value)
+        || value
+            .elements()
+            .is_some_and(|mut names| names.all(|name| is_string(&name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits;
+
+    #[test]
+    fn one_pass_finds_the_types_wrong_that_the_table_finds_wrong() {
+        let values = [
+            "1",
+            "-1",
+            "1.5",
+            "\"s\"",
+            "\"\\u0061\"",
+            "\"\"",
+            "[]",
+            "[\"a\"]",
+            "[\"a\",\"b\"]",
+            "[1]",
+            "[\"a\",[\"b\"]]",
+            "{}",
+            "{\"a\":\"b\"}",
+            "null",
+            "true",
+            "253402300800",
+        ];
+        let names = [
+            "iss",
+            "sub",
+            "jti",
+            "aud",
+            "exp",
+            "nbf",
+            "iat",
+            "e\\u0078p",
+            "other",
+        ];
+        for name in names {
+            for value in values {
+                let text = format!(r#"{{"x":[],"{name}":{value},"y":1}}"#);
+                let object = Object::parse(text.as_bytes(), limits::CLAIMS).unwrap();
+                let of_table = mistyped(&object).next().is_none();
+                assert_eq!(Registered::read(&object).is_some(), of_table, "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn one_pass_finds_what_a_look_up_finds() {
+        let text = r#"{"i\u0061t":1,"aud":["a"],"nbf":2.5,"iss":"i","exp":3,"sub":"s"}"#;
+        let object = Object::parse(text.as_bytes(), limits::CLAIMS).unwrap();
+        let found = Registered::read(&object).unwrap();
+        let date = |name| numeric_date(&object.get(name).unwrap());
+        assert_eq!(
+            (found.iss, found.aud, found.exp, found.nbf, found.iat),
+            (
+                object.get("iss"),
+                object.get("aud"),
+                date("exp"),
+                date("nbf"),
+                date("iat")
+            )
+        );
+    }
 }

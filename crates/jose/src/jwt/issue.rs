@@ -1,10 +1,16 @@
 //! The issuer's side: claims checked, completed and otherwise left as they are written.
 
-use std::fmt;
+use std::borrow::Cow;
+use std::fmt::{self, Write as _};
 
 use super::claims::mistyped;
-use crate::json::{JsonError, Object, write_string};
+use super::date::numeric_date;
+use crate::json::{JsonError, Kind, Object, Value, write_string};
+use crate::jws::{EncodedHeader, SignError, UnsignedToken};
 use crate::limits;
+
+/// What is added to most claims takes about this much, besides the issuer.
+const TAIL_LEN: usize = 128;
 
 /// What a caller got wrong. The edge reports all of them at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,17 +46,28 @@ pub struct IssueRules<'a> {
     pub jti: Option<&'a str>,
 }
 
-/// Claims ready to sign.
+/// Hashes of tokens and codes that an ID token names (see [`half_hash`](super::half_hash)). Claims that are given must not
+/// hold what is added.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TokenHashes<'a> {
+    /// `at_hash`, of the access token.
+    pub at_hash: Option<&'a str>,
+    /// `c_hash`, of the authorization code.
+    pub c_hash: Option<&'a str>,
+}
+
+/// Claims ready to sign: what was given, up to its last brace, and what is added behind it. They meet in the token.
 #[derive(Clone, PartialEq, Eq)]
-pub struct PreparedClaims {
-    json: String,
-    jti: Option<String>,
+pub struct PreparedClaims<'c> {
+    head: &'c str,
+    tail: String,
+    jti: Option<Cow<'c, str>>,
     issued_at: u64,
     expires_at: Option<u64>,
 }
 
 /// Shows the times and nothing that the caller said.
-impl fmt::Debug for PreparedClaims {
+impl fmt::Debug for PreparedClaims<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PreparedClaims")
             .field("issued_at", &self.issued_at)
@@ -59,38 +76,108 @@ impl fmt::Debug for PreparedClaims {
     }
 }
 
-impl PreparedClaims {
+impl<'c> PreparedClaims<'c> {
     /// Checks `claims_json` and completes it with `iss`, `iat`, `exp` and `jti`. Its members are carried over
     /// byte by byte: a number is never rewritten.
     ///
     /// # Errors
     /// Every violation at once, each naming its field.
-    pub fn prepare(claims_json: &[u8], rules: &IssueRules<'_>) -> Result<Self, Vec<Violation>> {
+    pub fn prepare(claims_json: &'c [u8], rules: &IssueRules<'c>) -> Result<Self, Vec<Violation>> {
+        Self::prepare_with(claims_json, rules, TokenHashes::default())
+    }
+
+    /// As [`PreparedClaims::prepare`], with the hashes of other tokens.
+    ///
+    /// # Errors
+    /// As [`PreparedClaims::prepare`].
+    pub fn prepare_with(
+        claims_json: &'c [u8],
+        rules: &IssueRules<'c>,
+        hashes: TokenHashes<'_>,
+    ) -> Result<Self, Vec<Violation>> {
         let lifetime = lifetime(rules);
         let object = Object::parse(claims_json, limits::CLAIMS).map_err(json_violation);
         let mut violations: Vec<_> = lifetime.as_ref().err().cloned().into_iter().collect();
+        let given = object.as_ref().map(Given::of).unwrap_or_default();
         match &object {
-            Ok(object) => violations.extend(claim_violations(object, rules)),
+            Ok(object) if !given.is_sound(rules, hashes) => {
+                violations.extend(claim_violations(object, rules, hashes));
+            }
+            Ok(_sound) => {}
             Err(violation) => violations.push(violation.clone()),
         }
-        match (object, lifetime) {
-            (Ok(object), Ok(lifetime)) if violations.is_empty() => {
-                complete(&object, lifetime, rules).map_err(|violation| vec![violation])
+        match (std::str::from_utf8(claims_json), lifetime) {
+            (Ok(text), Ok(lifetime)) if violations.is_empty() => {
+                let claims = Self::complete(text, &given, lifetime, (rules, hashes));
+                claims.map_err(|violation| vec![violation])
             }
             _ => Err(violations),
         }
     }
 
-    /// The payload to sign.
+    fn complete(
+        text: &'c str,
+        given: &Given<'_>,
+        lifetime: Option<u64>,
+        (rules, hashes): (&IssueRules<'c>, TokenHashes<'_>),
+    ) -> Result<Self, Violation> {
+        let head = text.trim_ascii().strip_suffix('}').unwrap_or_default();
+        let expires_at = lifetime.map(|seconds| rules.now.saturating_add(seconds));
+        let given_jti = given.jti.and_then(|jti| jti.as_str());
+        let mut tail = Tail::of(rules, given.is_empty);
+        tail.string("iss", rules.issuer.filter(|_issuer| given.iss.is_none()));
+        tail.number("iat", Some(rules.now));
+        tail.number("exp", expires_at);
+        tail.string("jti", rules.jti.filter(|_jti| given_jti.is_none()));
+        tail.string("at_hash", hashes.at_hash);
+        tail.string("c_hash", hashes.c_hash);
+        tail.out.push('}');
+        if head.len() + tail.out.len() > limits::CLAIMS.bytes {
+            return Err(Violation::new(
+                "claims_json",
+                "must leave room for iss, iat, exp, jti and hashes within 12 KiB",
+            ));
+        }
+        Ok(Self {
+            head,
+            tail: tail.out,
+            jti: given_jti
+                .map(|jti| Cow::Owned(jti.into_owned()))
+                .or_else(|| rules.jti.map(Cow::Borrowed)),
+            issued_at: rules.now,
+            expires_at,
+        })
+    }
+
+    /// The payload to sign, as a text of its own.
     #[must_use]
-    pub fn json(&self) -> &str {
-        &self.json
+    pub fn json(&self) -> String {
+        [self.head, &self.tail].concat()
+    }
+
+    /// The token that lacks its signature: the claims go straight into its buffer.
+    ///
+    /// # Errors
+    /// [`SignError::TooLarge`].
+    pub fn unsigned(
+        &self,
+        header: &EncodedHeader,
+        signature_len: usize,
+    ) -> Result<UnsignedToken, SignError> {
+        let parts = [self.head.as_bytes(), self.tail.as_bytes()];
+        UnsignedToken::of_parts(header, parts, signature_len)
     }
 
     /// `jti`, given or added.
     #[must_use]
     pub fn jti(&self) -> Option<&str> {
         self.jti.as_deref()
+    }
+
+    /// As [`PreparedClaims::jti`], for who needs nothing else any more.
+    #[must_use]
+    pub fn into_jti(self) -> Option<Cow<'c, str>> {
+        self.jti
     }
 
     /// `iat`, in seconds since 1970.
@@ -103,6 +190,70 @@ impl PreparedClaims {
     #[must_use]
     pub fn expires_at(&self) -> Option<u64> {
         self.expires_at
+    }
+}
+
+/// The claims that the rules speak of, found in one pass.
+#[derive(Default)]
+struct Given<'o> {
+    iss: Option<Value<'o>>,
+    sub: Option<Value<'o>>,
+    aud: Option<Value<'o>>,
+    nbf: Option<Value<'o>>,
+    jti: Option<Value<'o>>,
+    is_empty: bool,
+    /// `iat` or `exp`.
+    times: bool,
+    at_hash: bool,
+    c_hash: bool,
+}
+
+impl<'o> Given<'o> {
+    fn of(object: &'o Object<'_>) -> Self {
+        let mut given = Self {
+            is_empty: object.is_empty(),
+            ..Self::default()
+        };
+        for member in object.members() {
+            match &*member.name() {
+                "iss" => given.iss = Some(member.value),
+                "sub" => given.sub = Some(member.value),
+                "aud" => given.aud = Some(member.value),
+                "nbf" => given.nbf = Some(member.value),
+                "jti" => given.jti = Some(member.value),
+                "iat" | "exp" => given.times = true,
+                "at_hash" => given.at_hash = true,
+                "c_hash" => given.c_hash = true,
+                _ => {}
+            }
+        }
+        given
+    }
+
+    /// Whether no rule is broken; which one is asked only then.
+    fn is_sound(&self, rules: &IssueRules<'_>, hashes: TokenHashes<'_>) -> bool {
+        let string = |value: &Value<'_>| value.kind() == Kind::String;
+        let audience = |aud: &Value<'_>| {
+            string(aud)
+                || aud
+                    .elements()
+                    .is_some_and(|mut all| all.all(|one| string(&one)))
+        };
+        let issuer = |iss: &Value<'_>| {
+            let is = |issuer| iss.as_str().is_some_and(|iss| iss == issuer);
+            string(iss) && rules.issuer.is_none_or(is)
+        };
+        let added_twice =
+            self.at_hash && hashes.at_hash.is_some() || self.c_hash && hashes.c_hash.is_some();
+        !(self.times || added_twice)
+            && self.iss.as_ref().is_none_or(issuer)
+            && self.sub.as_ref().is_none_or(string)
+            && self.jti.as_ref().is_none_or(string)
+            && self.aud.as_ref().is_none_or(audience)
+            && self
+                .nbf
+                .as_ref()
+                .is_none_or(|nbf| numeric_date(nbf).is_some())
     }
 }
 
@@ -130,7 +281,11 @@ fn json_violation(error: JsonError) -> Violation {
     Violation::new("claims_json", fix)
 }
 
-fn claim_violations(object: &Object<'_>, rules: &IssueRules<'_>) -> Vec<Violation> {
+fn claim_violations(
+    object: &Object<'_>,
+    rules: &IssueRules<'_>,
+    hashes: TokenHashes<'_>,
+) -> Vec<Violation> {
     let mut violations = Vec::new();
     for name in ["claims.iat", "claims.exp"] {
         if name
@@ -154,6 +309,17 @@ fn claim_violations(object: &Object<'_>, rules: &IssueRules<'_>) -> Vec<Violatio
             "must be the issuer of the key set, or absent",
         ));
     }
+    for (claim, field, added) in [
+        ("at_hash", "claims.at_hash", hashes.at_hash),
+        ("c_hash", "claims.c_hash", hashes.c_hash),
+    ] {
+        if added.is_some() && object.get(claim).is_some() {
+            violations.push(Violation::new(
+                field,
+                "must be absent: it is added, from what the request names",
+            ));
+        }
+    }
     violations
 }
 
@@ -169,51 +335,6 @@ fn field_of(claim: &str) -> Option<&'static str> {
     }
 }
 
-fn complete(
-    object: &Object<'_>,
-    lifetime: Option<u64>,
-    rules: &IssueRules<'_>,
-) -> Result<PreparedClaims, Violation> {
-    let expires_at = lifetime.map(|seconds| rules.now.saturating_add(seconds));
-    let given_jti = object.get("jti").and_then(|jti| jti.as_str());
-    let has_issuer = object.get("iss").is_some();
-    let mut tail = Tail {
-        out: String::with_capacity(object.text().len() + 256),
-        first: object.is_empty(),
-    };
-    tail.out.push_str(
-        object
-            .text()
-            .trim_ascii()
-            .strip_suffix('}')
-            .unwrap_or_default(),
-    );
-    if let Some(issuer) = rules.issuer.filter(|_issuer| !has_issuer) {
-        tail.string("iss", issuer);
-    }
-    tail.number("iat", rules.now);
-    if let Some(expires_at) = expires_at {
-        tail.number("exp", expires_at);
-    }
-    if let (None, Some(jti)) = (&given_jti, rules.jti) {
-        tail.string("jti", jti);
-    }
-    tail.out.push('}');
-    if tail.out.len() > limits::CLAIMS.bytes {
-        return Err(Violation::new(
-            "claims_json",
-            "must leave room for iss, iat, exp and jti within 12 KiB",
-        ));
-    }
-    let jti = given_jti.as_deref().or(rules.jti).map(str::to_owned);
-    Ok(PreparedClaims {
-        json: tail.out,
-        jti,
-        issued_at: rules.now,
-        expires_at,
-    })
-}
-
 /// Members added behind those that are there.
 struct Tail {
     out: String,
@@ -221,22 +342,36 @@ struct Tail {
 }
 
 impl Tail {
-    fn name(&mut self, name: &str) {
+    fn of(rules: &IssueRules<'_>, first: bool) -> Self {
+        let room = TAIL_LEN + rules.issuer.map_or(0, str::len);
+        Self {
+            out: String::with_capacity(room),
+            first,
+        }
+    }
+
+    fn name(&mut self, name: &'static str) {
         if !self.first {
             self.out.push(',');
         }
         self.first = false;
-        write_string(name, &mut self.out);
-        self.out.push(':');
+        self.out.push('"');
+        self.out.push_str(name);
+        self.out.push_str("\":");
     }
 
-    fn string(&mut self, name: &str, value: &str) {
-        self.name(name);
-        write_string(value, &mut self.out);
+    fn string(&mut self, name: &'static str, value: Option<&str>) {
+        if let Some(value) = value {
+            self.name(name);
+            write_string(value, &mut self.out);
+        }
     }
 
-    fn number(&mut self, name: &str, value: u64) {
-        self.name(name);
-        self.out.push_str(&value.to_string());
+    fn number(&mut self, name: &'static str, value: Option<u64>) {
+        if let Some(value) = value {
+            self.name(name);
+            // writing into a String cannot fail
+            let _ = write!(self.out, "{value}");
+        }
     }
 }

@@ -17,9 +17,9 @@ fn rules() -> IssueRules<'static> {
     }
 }
 
-fn fields(outcome: Result<PreparedClaims, Vec<Violation>>) -> Vec<&'static str> {
+fn fields(outcome: Result<PreparedClaims<'_>, Vec<Violation>>) -> Vec<&'static str> {
     outcome
-        .map(|claims| claims.json().to_owned())
+        .map(|claims| claims.json())
         .unwrap_err()
         .into_iter()
         .map(|violation| violation.field)
@@ -184,6 +184,39 @@ fn what_the_rules_do_not_ask_for_is_not_added() {
 }
 
 #[test]
+fn hashes_are_added_and_never_given_beside_them() {
+    let hashes = TokenHashes {
+        at_hash: Some("77QmUPtjPfzWtF2AnpK9RQ"),
+        c_hash: Some("LDktKdoQak3Pk0cnXxCltA"),
+    };
+    let claims = PreparedClaims::prepare_with(br#"{"sub":"s"}"#, &rules(), hashes).unwrap();
+    assert!(claims.json().ends_with(
+        r#","jti":"j-1","at_hash":"77QmUPtjPfzWtF2AnpK9RQ","c_hash":"LDktKdoQak3Pk0cnXxCltA"}"#
+    ));
+    let given = br#"{"at_hash":"a","c\u005fhash":"b"}"#;
+    assert!(PreparedClaims::prepare(given, &rules()).is_ok());
+    let refused = PreparedClaims::prepare_with(given, &rules(), hashes);
+    assert_eq!(fields(refused), ["claims.at_hash", "claims.c_hash"]);
+    let only_code = TokenHashes {
+        at_hash: None,
+        ..hashes
+    };
+    let refused = PreparedClaims::prepare_with(given, &rules(), only_code);
+    assert_eq!(fields(refused), ["claims.c_hash"]);
+}
+
+#[test]
+fn claims_go_into_the_token_as_they_are() {
+    for given in ["{}", r#" {"sub":"\u00e9","n":1.0 } "#, r#"{"jti":"mine"}"#] {
+        let claims = PreparedClaims::prepare(given.as_bytes(), &rules()).unwrap();
+        let header = EncodedHeader::new(JwsAlgorithm::Es256, None, None, None);
+        let token = claims.unsigned(&header, 64).unwrap().finish(&[0; 64]);
+        let parsed = UnverifiedJws::parse(&token, 1000).unwrap();
+        assert_eq!(parsed.payload, claims.json().as_bytes(), "{given}");
+    }
+}
+
+#[test]
 fn no_step_of_a_token_shows_its_claims() {
     let planted = br#"{"sub":"planted","jti":"planted"}"#;
     let claims = PreparedClaims::prepare(planted, &rules()).unwrap();
@@ -205,7 +238,8 @@ proptest! {
     fn prepared_claims_are_strict_json_whatever_was_given(text in "\\{[{}\\[\\],:\"a0\\\\ ]{0,20}\\}", issuer in "\\PC{1,10}") {
         let rules = IssueRules { issuer: Some(&issuer), ..rules() };
         if let Ok(claims) = PreparedClaims::prepare(text.as_bytes(), &rules) {
-            let object = crate::json::Object::parse(claims.json().as_bytes(), crate::limits::CLAIMS).unwrap();
+            let json = claims.json();
+            let object = crate::json::Object::parse(json.as_bytes(), crate::limits::CLAIMS).unwrap();
             prop_assert_eq!(object.get("iss").unwrap().as_str().unwrap(), issuer);
             prop_assert!(object.get("exp").is_some());
         }

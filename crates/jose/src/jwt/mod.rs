@@ -3,18 +3,21 @@
 //! [`PreparedClaims`] is the issuer's side, [`verify()`] the verifier's. Services and thin clients call the same
 //! [`verify()`] over their own view of the keys ([`Trust`]), so that verdict and reason cannot differ.
 
+mod checks;
 mod claims;
 mod date;
+mod demands;
 mod issue;
 mod reason;
 mod trust;
 mod verify;
 
-pub use claims::Claims;
-pub use issue::{IssueRules, PreparedClaims, Violation};
+pub use claims::{Claims, ClaimsParts};
+pub use demands::{MAX_LEEWAY, Purpose, VerifyOptions, VerifyRules};
+pub use issue::{IssueRules, PreparedClaims, TokenHashes, Violation};
 pub use reason::RejectReason;
-pub use trust::{KeyState, Lookup, Profile, Trust, TrustedKey, Verifier};
-pub use verify::{MAX_LEEWAY, NotVerified, Purpose, Verified, VerifyOptions, VerifyRules, verify};
+pub use trust::{KeyState, Lookup, Profile, Trust, TrustedKey, Verifier, View};
+pub use verify::{Begun, NotVerified, Pending, Question, Verified, begin, verify};
 
 use crate::algorithm::JwsAlgorithm;
 use crate::base64url;

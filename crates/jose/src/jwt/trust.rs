@@ -6,7 +6,7 @@ use super::claims::Claims;
 use crate::algorithm::JwsAlgorithm;
 use crate::provider::Verify;
 
-/// A view of the keys, as of one moment.
+/// A view of the keys, as of one moment, that holds what verifies.
 pub trait Trust {
     /// The key called `kid`.
     fn key(&self, kid: &str) -> Lookup<'_>;
@@ -21,9 +21,54 @@ pub trait Trust {
     }
 }
 
-/// What a view says about a key.
+/// A view of the keys, as of one moment, whose keys check signatures in a way of their own: [`super::begin`] only hands
+/// them on. What it finds lives for `'t`, so that it can wait for the outcome. Every [`Trust`] is one.
+pub trait View<'t> {
+    /// What checks a signature.
+    type Key;
+
+    /// As [`Trust::key`].
+    fn key(&self, kid: &str) -> Lookup<'t, Self::Key>;
+
+    /// As [`Trust::only_key`].
+    fn only_key(&self, key_set: &str, algorithm: JwsAlgorithm) -> Lookup<'t, Self::Key>;
+
+    /// The one algorithm of a key; `None` where this view cannot check with it and the service can.
+    fn algorithm(key: &Self::Key) -> Option<JwsAlgorithm>;
+
+    /// As [`Trust::is_revoked`].
+    fn is_revoked(&self, _claims: &Claims) -> bool {
+        false
+    }
+}
+
+impl<'t, T: Trust + ?Sized> View<'t> for &'t T {
+    type Key = Verifier<'t>;
+
+    fn key(&self, kid: &str) -> Lookup<'t> {
+        (**self).key(kid)
+    }
+
+    fn only_key(&self, key_set: &str, algorithm: JwsAlgorithm) -> Lookup<'t> {
+        (**self).only_key(key_set, algorithm)
+    }
+
+    fn algorithm(key: &Verifier<'t>) -> Option<JwsAlgorithm> {
+        match key {
+            Verifier::Held(key) => Some(key.algorithm()),
+            Verifier::Shared(key) => Some(key.algorithm()),
+            Verifier::AskService => None,
+        }
+    }
+
+    fn is_revoked(&self, claims: &Claims) -> bool {
+        (**self).is_revoked(claims)
+    }
+}
+
+/// What a view says about a key; `K` checks signatures.
 #[derive(Debug)]
-pub enum Lookup<'t> {
+pub enum Lookup<'t, K = Verifier<'t>> {
     /// There is no such key, and this view is the one that would know.
     Unknown,
     /// This view does not know, and the service may.
@@ -34,12 +79,12 @@ pub enum Lookup<'t> {
         key_set: &'t str,
     },
     /// The key.
-    Found(TrustedKey<'t>),
+    Found(TrustedKey<'t, K>),
 }
 
 /// A key and what its set says about the tokens that it signs.
 #[derive(Debug)]
-pub struct TrustedKey<'t> {
+pub struct TrustedKey<'t, K = Verifier<'t>> {
     /// The key's identifier.
     pub kid: &'t str,
     /// The key set's name.
@@ -53,7 +98,7 @@ pub struct TrustedKey<'t> {
     /// The key's algorithm.
     pub algorithm: JwsAlgorithm,
     /// What verifies.
-    pub verifier: Verifier<'t>,
+    pub verifier: K,
 }
 
 /// What verifies a signature.

@@ -11,95 +11,31 @@
 //! 6. `iss` (ISSUER), `aud` (AUDIENCE)
 //! 7. `exp` (EXPIRED), `nbf` and `iat` (NOT_YET_VALID)
 //! 8. revocation of the token (REVOKED)
+//!
+//! [`verify()`] does all of it. A service that checks many signatures at once does the third step elsewhere:
+//!
+//! ```text
+//! begin (1, 2) -> Question: message, signature, key -> whoever checks signatures
+//!              -> Pending  <- the outcome -- settle_by_external_check (4 to 8) -> Verified<Claims>
+//! ```
+//!
+//! A [`Pending`] shows nothing of what the token says, and there is no way out of it but to settle it: both ways end in
+//! one private function, which gives claims only after an outcome that is good and is the one place that makes a
+//! [`Verified`]. What this module cannot know is whether an outcome that comes from outside belongs to the question; so
+//! the function that takes one says so in its name, consumes the [`Pending`], and whoever calls it keeps the two together.
 
 use std::time::Duration;
 
-use super::claims::{Claims, audiences, mistyped};
-use super::date::numeric_date;
-use super::issue::Violation;
+use super::checks::{check_claims, check_type};
+use super::claims::Claims;
+use super::demands::{Purpose, VerifyOptions, VerifyRules};
 use super::reason::RejectReason;
-use super::trust::{KeyState, Lookup, Profile, Trust, TrustedKey, Verifier};
-use crate::header::{Header, same_media_type};
+use super::trust::{KeyState, Lookup, Profile, Trust, TrustedKey, Verifier, View};
+use crate::header::Header;
 use crate::json::Object;
 use crate::jws::UnverifiedJws;
 use crate::limits;
-
-/// Largest leeway, in seconds.
-pub const MAX_LEEWAY: u64 = 60;
-
-/// How far ahead `iat` may lie besides the leeway: clocks differ.
-const IAT_SKEW: Duration = Duration::from_secs(5);
-
-/// What a token is verified for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Purpose {
-    /// It is relied on now.
-    #[default]
-    Access,
-    /// It only hints at who it was about (`id_token_hint`): expired tokens and Retired keys are accepted within
-    /// the set's hint window, revoked ones never.
-    Hint,
-}
-
-/// What a caller demands of a token. [`VerifyRules`] is made from it.
-#[derive(Debug, Clone, Default)]
-pub struct VerifyOptions {
-    /// The issuer; empty leaves it to the key set.
-    pub issuer: String,
-    /// The audiences of which the token must name one.
-    pub audiences: Vec<String>,
-    /// Whether the audience may go unchecked; needed where `audiences` is empty.
-    pub audience_unchecked: bool,
-    /// The values of `typ` that are accepted; empty leaves it to the key set's profile.
-    pub types: Vec<String>,
-    /// The key sets whose keys are accepted; empty is all of them.
-    pub key_sets: Vec<String>,
-    /// Seconds of tolerance for clocks, at most 60.
-    pub leeway: u64,
-    /// What the token is verified for.
-    pub purpose: Purpose,
-}
-
-/// Checked demands on a token.
-#[derive(Debug, Clone)]
-pub struct VerifyRules(VerifyOptions);
-
-impl TryFrom<VerifyOptions> for VerifyRules {
-    type Error = Vec<Violation>;
-
-    fn try_from(options: VerifyOptions) -> Result<Self, Vec<Violation>> {
-        let mut violations = Vec::new();
-        if options.leeway > MAX_LEEWAY {
-            violations.push(Violation {
-                field: "leeway",
-                fix: "must be at most 60 seconds",
-            });
-        }
-        if options.audiences.is_empty() && !options.audience_unchecked {
-            violations.push(Violation {
-                field: "audiences",
-                fix: "name an audience, or set audience_unchecked",
-            });
-        }
-        for (field, list) in [
-            ("audiences", &options.audiences),
-            ("types", &options.types),
-            ("key_sets", &options.key_sets),
-        ] {
-            if list.iter().any(String::is_empty) {
-                violations.push(Violation {
-                    field,
-                    fix: "must not hold an empty value",
-                });
-            }
-        }
-        if violations.is_empty() {
-            Ok(Self(options))
-        } else {
-            Err(violations)
-        }
-    }
-}
+use crate::provider::Failed;
 
 /// Why there are no claims to believe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,7 +52,7 @@ impl From<RejectReason> for NotVerified {
     }
 }
 
-/// Proof that a value comes out of a token that was verified. Nothing but [`verify()`] makes one.
+/// Proof that a value comes out of a token that was verified. Nothing but the settling of a [`Pending`] makes one.
 #[derive(Debug, Clone)]
 pub struct Verified<T>(T);
 
@@ -150,35 +86,195 @@ pub fn verify(
     rules: &VerifyRules,
     now: u64,
 ) -> Result<Verified<Claims>, NotVerified> {
-    let rules = &rules.0;
-    let jws = UnverifiedJws::parse(token, limits::CLAIMS.bytes)?;
-    let key = find_key(&jws, trust, rules)?;
-    check_signature(&jws, &key)?;
-    check_type(&jws.header, key.profile, rules)?;
-    let object = Object::from_vec(jws.payload, limits::CLAIMS)
-        .map_err(|_not_strict| RejectReason::Malformed)?;
-    check_claims(&object, &key, rules, Duration::from_secs(now))?;
-    let header_json = jws.header.into_json();
-    let claims = Claims {
-        object,
-        header_json,
-        kid: key.kid.to_owned(),
-        key_set: key.key_set.to_owned(),
-    };
-    if trust.is_revoked(&claims) {
-        return Err(RejectReason::Revoked.into());
-    }
-    Ok(Verified::by_signature_and_rules(claims))
+    let (question, pending) = begin(token, trust, rules)?;
+    let outcome = question.answer();
+    pending.settle(outcome, now).map_err(NotVerified::Rejected)
 }
 
-fn find_key<'t>(
+/// Everything before the signature: form, key, state, algorithm. The token stays with the question: a caller that gives
+/// a `String` gets its buffer back as the message.
+///
+/// # Errors
+/// [`NotVerified`], by the first check that fails.
+pub fn begin<'t, T: AsRef<str>, W: View<'t>>(
+    token: T,
+    view: W,
+    rules: &'t VerifyRules,
+) -> Result<Begun<'t, T, W>, NotVerified> {
+    let rules = &rules.0;
+    let jws = UnverifiedJws::parse(token.as_ref(), limits::CLAIMS.bytes)?;
+    let key = find_key(&jws, &view, rules)?;
+    // a view that mixes up its keys must not make one algorithm's key verify another's signature
+    match W::algorithm(&key.verifier) {
+        None => return Err(NotVerified::AskService),
+        Some(own) if !own.is_same_as(jws.algorithm) => return Err(RejectReason::Algorithm.into()),
+        Some(_) => {}
+    }
+    let signed_len = jws.signing_input.len();
+    let pending = Pending {
+        view,
+        rules,
+        kid: key.kid,
+        key_set: key.key_set,
+        bounds: Bounds {
+            issuer: key.issuer,
+            profile: key.profile,
+            state: key.state,
+        },
+        header: jws.header,
+        payload: jws.payload,
+    };
+    let question = Question {
+        key: key.verifier,
+        signature: jws.signature,
+        signed_len,
+        token,
+    };
+    Ok((question, pending))
+}
+
+/// A question and what waits for its answer.
+pub type Begun<'t, T, W> = (Question<T, <W as View<'t>>::Key>, Pending<'t, W>);
+
+/// Whether a signature holds: what a [`Pending`] waits for.
+pub struct Question<T, K> {
+    key: K,
+    signature: Vec<u8>,
+    signed_len: usize,
+    token: T,
+}
+
+impl<T: AsRef<str>, K> Question<T, K> {
+    /// What checks it.
+    pub fn key(&self) -> &K {
+        &self.key
+    }
+
+    /// What was signed (RFC 7515 section 5.1).
+    pub fn signing_input(&self) -> &[u8] {
+        let token = self.token.as_ref().as_bytes();
+        token.get(..self.signed_len).unwrap_or_default()
+    }
+
+    /// The signature, decoded.
+    pub fn signature(&self) -> &[u8] {
+        &self.signature
+    }
+}
+
+impl<K> Question<String, K> {
+    /// Key, message and signature. The message is the token's own buffer, without its signature.
+    #[must_use]
+    pub fn into_parts(self) -> (K, String, Vec<u8>) {
+        let mut message = self.token;
+        message.truncate(self.signed_len);
+        (self.key, message, self.signature)
+    }
+}
+
+impl<T: AsRef<str>> Question<T, Verifier<'_>> {
+    fn answer(&self) -> Result<(), Failed> {
+        let key = match &self.key {
+            Verifier::Held(key) => *key,
+            Verifier::Shared(key) => key.as_ref(),
+            Verifier::AskService => return Err(Failed),
+        };
+        key.verify(self.signing_input(), &self.signature)
+    }
+}
+
+/// Shows nothing of the token.
+impl<T, K> std::fmt::Debug for Question<T, K> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Question")
+            .field("signed_len", &self.signed_len)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A token of good form under a key that may sign, before its signature is known to hold. Nothing in it can be read.
+#[must_use = "a token that is not settled is neither believed nor rejected"]
+pub struct Pending<'t, W> {
+    view: W,
+    rules: &'t VerifyOptions,
+    kid: &'t str,
+    key_set: &'t str,
+    bounds: Bounds<'t>,
+    header: Header<'static>,
+    payload: Vec<u8>,
+}
+
+/// What the key's set says of its tokens.
+pub(super) struct Bounds<'t> {
+    pub(super) issuer: Option<&'t str>,
+    pub(super) profile: &'t Profile,
+    pub(super) state: KeyState,
+}
+
+impl<'t, W: View<'t>> Pending<'t, W> {
+    /// Name of the key that has to verify it.
+    pub fn kid(&self) -> &'t str {
+        self.kid
+    }
+
+    /// Name of that key's set.
+    pub fn key_set(&self) -> &'t str {
+        self.key_set
+    }
+
+    /// Judges the token at `now` (seconds since 1970) with an outcome that somebody else found. `outcome` has to be the
+    /// answer to the [`Question`] that came with this value, and to no other: claims are believed because of it.
+    ///
+    /// # Errors
+    /// The first check that fails, from the signature on.
+    pub fn settle_by_external_check(
+        self,
+        outcome: Result<(), Failed>,
+        now: u64,
+    ) -> Result<Verified<Claims>, RejectReason> {
+        self.settle(outcome, now)
+    }
+
+    fn settle(
+        self,
+        outcome: Result<(), Failed>,
+        now: u64,
+    ) -> Result<Verified<Claims>, RejectReason> {
+        outcome.map_err(|_failed| RejectReason::Signature)?;
+        check_type(&self.header, self.bounds.profile, self.rules)?;
+        let object = Object::from_vec(self.payload, limits::CLAIMS)
+            .map_err(|_not_strict| RejectReason::Malformed)?;
+        check_claims(&object, &self.bounds, self.rules, Duration::from_secs(now))?;
+        let claims = Claims {
+            object,
+            header_json: self.header.into_json(),
+            kid: self.kid.to_owned(),
+            key_set: self.key_set.to_owned(),
+        };
+        if self.view.is_revoked(&claims) {
+            return Err(RejectReason::Revoked);
+        }
+        Ok(Verified::by_signature_and_rules(claims))
+    }
+}
+
+/// Shows nothing of the token.
+impl<W> std::fmt::Debug for Pending<'_, W> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pending")
+            .field("kid", &self.kid)
+            .finish_non_exhaustive()
+    }
+}
+
+fn find_key<'t, W: View<'t>>(
     jws: &UnverifiedJws<'_>,
-    trust: &'t dyn Trust,
+    view: &W,
     rules: &VerifyOptions,
-) -> Result<TrustedKey<'t>, NotVerified> {
+) -> Result<TrustedKey<'t, W::Key>, NotVerified> {
     let lookup = match (jws.header.kid(), rules.key_sets.as_slice()) {
-        (Some(kid), _) => trust.key(&kid),
-        (None, [only]) => trust.only_key(only, jws.algorithm),
+        (Some(kid), _) => view.key(&kid),
+        (None, [only]) => view.only_key(only, jws.algorithm),
         (None, _) => Lookup::Unknown,
     };
     let named =
@@ -200,151 +296,4 @@ fn find_key<'t>(
         return Err(RejectReason::Algorithm.into());
     }
     Ok(key)
-}
-
-fn check_signature(jws: &UnverifiedJws<'_>, key: &TrustedKey<'_>) -> Result<(), NotVerified> {
-    let verifier = match &key.verifier {
-        Verifier::Held(verifier) => *verifier,
-        Verifier::Shared(verifier) => verifier.as_ref(),
-        Verifier::AskService => return Err(NotVerified::AskService),
-    };
-    // a view that mixes up its keys must not make one algorithm's key verify another's signature
-    if !verifier.algorithm().is_same_as(jws.algorithm) {
-        return Err(RejectReason::Algorithm.into());
-    }
-    verifier
-        .verify(jws.signing_input, &jws.signature)
-        .map_err(|_failed| RejectReason::Signature.into())
-}
-
-fn check_type(
-    header: &Header<'_>,
-    profile: &Profile,
-    rules: &VerifyOptions,
-) -> Result<(), RejectReason> {
-    let accepted = if rules.types.is_empty() {
-        &profile.types
-    } else {
-        &rules.types
-    };
-    let typ = header.typ().ok_or(RejectReason::Type)?;
-    if accepted.iter().any(|one| same_media_type(one, &typ)) {
-        Ok(())
-    } else {
-        Err(RejectReason::Type)
-    }
-}
-
-fn check_claims(
-    claims: &Object<'_>,
-    key: &TrustedKey<'_>,
-    rules: &VerifyOptions,
-    now: Duration,
-) -> Result<(), RejectReason> {
-    if mistyped(claims).next().is_some() {
-        return Err(RejectReason::ClaimInvalid);
-    }
-    let times = Times::of(claims);
-    if times.exp.is_none() && !key.profile.expiry_optional {
-        return Err(RejectReason::ClaimInvalid);
-    }
-    check_issuer(claims, key.issuer, &rules.issuer)?;
-    check_audience(claims, &rules.audiences)?;
-    times.check_expiry(key, rules, now)?;
-    times.check_start(rules, now)
-}
-
-/// The set's issuer binds always, the caller's on top of it.
-fn check_issuer(
-    claims: &Object<'_>,
-    of_set: Option<&str>,
-    demanded: &str,
-) -> Result<(), RejectReason> {
-    let iss = claims.get("iss").and_then(|iss| iss.as_str());
-    let demanded = Some(demanded).filter(|issuer| !issuer.is_empty());
-    let mismatch = [of_set, demanded]
-        .into_iter()
-        .flatten()
-        .any(|issuer| iss.as_deref() != Some(issuer));
-    if mismatch {
-        Err(RejectReason::Issuer)
-    } else {
-        Ok(())
-    }
-}
-
-fn check_audience(claims: &Object<'_>, accepted: &[String]) -> Result<(), RejectReason> {
-    if accepted.is_empty() {
-        return Ok(());
-    }
-    let named = claims
-        .get("aud")
-        .and_then(|aud| audiences(&aud))
-        .unwrap_or_default();
-    let hit = named
-        .iter()
-        .any(|name| accepted.iter().any(|one| one == name));
-    if hit {
-        Ok(())
-    } else {
-        Err(RejectReason::Audience)
-    }
-}
-
-struct Times {
-    exp: Option<Duration>,
-    nbf: Option<Duration>,
-    iat: Option<Duration>,
-}
-
-impl Times {
-    fn of(claims: &Object<'_>) -> Self {
-        let date = |name| claims.get(name).and_then(|value| numeric_date(&value));
-        Self {
-            exp: date("exp"),
-            nbf: date("nbf"),
-            iat: date("iat"),
-        }
-    }
-
-    fn check_expiry(
-        &self,
-        key: &TrustedKey<'_>,
-        rules: &VerifyOptions,
-        now: Duration,
-    ) -> Result<(), RejectReason> {
-        let window = if rules.purpose == Purpose::Hint {
-            key.profile.hint_window
-        } else {
-            0
-        };
-        let end = match (self.exp, key.state) {
-            (Some(exp), _) => exp,
-            // a key that retired outlives only tokens whose end can be told
-            (None, KeyState::Retired) => {
-                let iat = self.iat.ok_or(RejectReason::Expired)?;
-                iat.saturating_add(Duration::from_secs(key.profile.max_lifetime))
-            }
-            (None, _) => return Ok(()),
-        };
-        let tolerance = Duration::from_secs(rules.leeway.saturating_add(window));
-        if now >= end.saturating_add(tolerance) {
-            Err(RejectReason::Expired)
-        } else {
-            Ok(())
-        }
-    }
-
-    fn check_start(&self, rules: &VerifyOptions, now: Duration) -> Result<(), RejectReason> {
-        let latest = now.saturating_add(Duration::from_secs(rules.leeway));
-        let ahead = self.nbf.is_some_and(|nbf| nbf > latest)
-            || self
-                .iat
-                .is_some_and(|iat| iat > latest.saturating_add(IAT_SKEW));
-        if ahead {
-            Err(RejectReason::NotYetValid)
-        } else {
-            Ok(())
-        }
-    }
 }

@@ -3,6 +3,7 @@
 mod claims;
 mod form;
 mod rules;
+mod split;
 
 use super::*;
 use crate::base64url;
