@@ -53,5 +53,7 @@ pub mod keys {
 #[cfg(feature = "reflection")]
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("gen/descriptors.bin");
 
+#[cfg(any(feature = "client", feature = "server"))]
+pub mod codec;
 #[cfg(any(feature = "jwt", feature = "jwe", feature = "keys"))]
 mod redacted;

@@ -41,6 +41,7 @@ fn generate(out: &Path) {
     tonic_prost_build::configure()
         .build_transport(false)
         .generate_default_stubs(true)
+        .codec_path("crate::codec::WireCodec")
         .skip_debug(REDACTED)
         .client_mod_attribute(".", "#[cfg(feature = \"client\")]")
         .server_mod_attribute(".", "#[cfg(feature = \"server\")]")

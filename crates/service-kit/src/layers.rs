@@ -2,18 +2,18 @@
 //!
 //! From the outside in:
 //!
-//! 1. [`MetricsLayer`]: counts everything that arrives, also what the layers below refuse.
-//! 2. [`TraceLayer`]: the span that the lines of all further layers belong to.
-//! 3. [`AuthenticateLayer`]: nothing below runs without a [`Caller`](crate::identity::Caller).
-//! 4. [`ShedLayer`]: refuses what is too much, before it costs anything; only callers count against the bound.
-//! 5. [`DeadlineLayer`]: innermost, so that its time is spent on work and its answer frees the place in the bound.
+//! 1. [`CallsLayer`]: counts everything that arrives, also what the layers below refuse, and has the span that their
+//!    lines belong to.
+//! 2. [`AuthenticateLayer`]: nothing below runs without a [`Caller`](crate::identity::Caller).
+//! 3. [`ShedLayer`]: refuses what is too much, before it costs anything; only callers count against the bound.
+//! 4. [`DeadlineLayer`]: innermost, so that its time is spent on work and its answer frees the place in the bound.
 
 mod authenticate;
+mod calls;
 mod deadline;
 mod metrics;
 mod outcome;
 mod shed;
-mod trace;
 
 use std::convert::Infallible;
 use std::fmt;
@@ -25,10 +25,10 @@ use tonic::body::Body;
 use tower::{Layer, Service};
 
 pub use authenticate::{Authenticate, AuthenticateLayer, Peer};
+pub use calls::{CallsLayer, Observed};
 pub use deadline::{Deadline, DeadlineLayer, Deadlined};
-pub use metrics::{Measured, MetricsLayer, RpcMetrics};
+pub use metrics::RpcMetrics;
 pub use shed::{InFlight, Shed, ShedLayer};
-pub use trace::{TraceLayer, Traced};
 
 use crate::clock::SharedClock;
 use crate::identity::IdentityError;
@@ -103,7 +103,6 @@ impl Stack {
             DeadlineLayer::new(self.longest_deadline, self.refusals.clone()).layer(service);
         let service = ShedLayer::new(self.in_flight, self.refusals.clone()).layer(service);
         let service = AuthenticateLayer::new(self.clock, self.refusals).layer(service);
-        let service = TraceLayer.layer(service);
-        MetricsLayer::new(self.metrics).layer(service)
+        CallsLayer::new(self.metrics).layer(service)
     }
 }

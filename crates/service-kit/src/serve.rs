@@ -4,6 +4,7 @@
 //! axum's lack: a handshake timeout, a cap on connections, and a drain with an end.
 
 mod accept;
+mod batched;
 mod counted;
 mod grpc;
 mod http1;

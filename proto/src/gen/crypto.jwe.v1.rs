@@ -343,7 +343,7 @@ pub mod jwe_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::WireCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/crypto.jwe.v1.JweService/Encrypt",
             );
@@ -368,7 +368,7 @@ pub mod jwe_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::WireCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/crypto.jwe.v1.JweService/Decrypt",
             );
@@ -394,7 +394,7 @@ pub mod jwe_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::WireCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/crypto.jwe.v1.JweService/EncryptBatch",
             );
@@ -419,7 +419,7 @@ pub mod jwe_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::WireCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/crypto.jwe.v1.JweService/DecryptBatch",
             );
@@ -596,7 +596,7 @@ pub mod jwe_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = EncryptSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::WireCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -641,7 +641,7 @@ pub mod jwe_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DecryptSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::WireCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -686,7 +686,7 @@ pub mod jwe_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = EncryptBatchSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::WireCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -731,7 +731,7 @@ pub mod jwe_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DecryptBatchSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::WireCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,

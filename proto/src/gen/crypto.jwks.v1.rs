@@ -266,7 +266,7 @@ pub mod jwks_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::WireCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/crypto.jwks.v1.JwksService/GetJwks",
             );
@@ -293,7 +293,7 @@ pub mod jwks_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::WireCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/crypto.jwks.v1.JwksService/WatchTrust",
             );
@@ -449,7 +449,7 @@ pub mod jwks_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetJwksSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::WireCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -495,7 +495,7 @@ pub mod jwks_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = WatchTrustSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::WireCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,

@@ -654,7 +654,7 @@ pub mod jwt_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::WireCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/crypto.jwt.v1.JwtService/Sign",
             );
@@ -677,7 +677,7 @@ pub mod jwt_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::WireCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/crypto.jwt.v1.JwtService/Verify",
             );
@@ -703,7 +703,7 @@ pub mod jwt_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::WireCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/crypto.jwt.v1.JwtService/SignThenEncrypt",
             );
@@ -728,7 +728,7 @@ pub mod jwt_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::WireCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/crypto.jwt.v1.JwtService/DecryptThenVerify",
             );
@@ -757,7 +757,7 @@ pub mod jwt_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::WireCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/crypto.jwt.v1.JwtService/SignBatch",
             );
@@ -782,7 +782,7 @@ pub mod jwt_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::WireCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/crypto.jwt.v1.JwtService/VerifyBatch",
             );
@@ -808,7 +808,7 @@ pub mod jwt_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::WireCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/crypto.jwt.v1.JwtService/SignStream",
             );
@@ -836,7 +836,7 @@ pub mod jwt_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::WireCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/crypto.jwt.v1.JwtService/VerifyStream",
             );
@@ -1052,7 +1052,7 @@ pub mod jwt_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SignSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::WireCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1095,7 +1095,7 @@ pub mod jwt_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = VerifySvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::WireCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1140,7 +1140,7 @@ pub mod jwt_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SignThenEncryptSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::WireCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1186,7 +1186,7 @@ pub mod jwt_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DecryptThenVerifySvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::WireCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1231,7 +1231,7 @@ pub mod jwt_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SignBatchSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::WireCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1276,7 +1276,7 @@ pub mod jwt_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = VerifyBatchSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::WireCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1324,7 +1324,7 @@ pub mod jwt_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SignStreamSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::WireCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1372,7 +1372,7 @@ pub mod jwt_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = VerifyStreamSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::WireCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,

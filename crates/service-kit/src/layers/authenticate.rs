@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::future::Either;
@@ -25,19 +26,27 @@ impl Peer {
     pub(crate) fn new(identity: Result<Caller, IdentityError>, drain: Shutdown) -> Self {
         Self { identity, drain }
     }
+
+    /// Who it is, where its certificate says so; whether that still holds is the layer's to judge.
+    pub(super) fn caller(&self) -> Option<&Caller> {
+        self.identity.as_ref().ok()
+    }
 }
 
 /// Attaches the [`Caller`], or answers UNAUTHENTICATED.
 #[derive(Clone, Debug)]
 pub struct AuthenticateLayer {
     clock: SharedClock,
-    refusals: Refusals,
+    refusals: Arc<Refusals>,
 }
 
 impl AuthenticateLayer {
     /// A layer that judges expiry by `clock`.
     pub fn new(clock: SharedClock, refusals: Refusals) -> Self {
-        Self { clock, refusals }
+        Self {
+            clock,
+            refusals: Arc::new(refusals),
+        }
     }
 
     /// A handshake looks at the certificate once; a connection may live for days. So each request looks again.
@@ -88,7 +97,6 @@ where
     fn call(&mut self, mut request: Request) -> Self::Future {
         match self.layer.identify(&request) {
             Ok(caller) => {
-                tracing::Span::current().record("caller", caller.name());
                 request.extensions_mut().insert(caller);
                 Either::Left(self.inner.call(request))
             }

@@ -6,6 +6,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -51,13 +52,16 @@ impl Deadline {
 #[derive(Clone, Debug)]
 pub struct DeadlineLayer {
     longest: Duration,
-    refusals: Refusals,
+    refusals: Arc<Refusals>,
 }
 
 impl DeadlineLayer {
     /// A layer that grants at most `longest`, also to those who ask for none.
     pub fn new(longest: Duration, refusals: Refusals) -> Self {
-        Self { longest, refusals }
+        Self {
+            longest,
+            refusals: Arc::new(refusals),
+        }
     }
 }
 
@@ -98,7 +102,7 @@ where
         let answer = timeout_at(deadline.0, self.inner.call(request));
         DeadlineFuture {
             answer,
-            refusals: self.layer.refusals.clone(),
+            refusals: Arc::clone(&self.layer.refusals),
         }
     }
 }
@@ -109,7 +113,7 @@ pin_project! {
     pub struct DeadlineFuture<F> {
         #[pin]
         answer: Timeout<F>,
-        refusals: Refusals,
+        refusals: Arc<Refusals>,
     }
 }
 

@@ -45,7 +45,7 @@ impl InFlight {
 #[derive(Clone, Debug)]
 pub struct ShedLayer {
     in_flight: InFlight,
-    refusals: Refusals,
+    refusals: Arc<Refusals>,
 }
 
 impl ShedLayer {
@@ -53,7 +53,7 @@ impl ShedLayer {
     pub fn new(in_flight: InFlight, refusals: Refusals) -> Self {
         Self {
             in_flight,
-            refusals,
+            refusals: Arc::new(refusals),
         }
     }
 }

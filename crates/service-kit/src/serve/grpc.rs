@@ -21,6 +21,7 @@ use tonic::body::Body;
 use tower::Service;
 
 use super::accept::{Drained, Signals, accept_loop};
+use super::batched::{Batched, held};
 use super::counted::{Counted, Received};
 use crate::config::Span;
 use crate::identity::{Caller, IdentityError};
@@ -88,6 +89,8 @@ impl GrpcOptions {
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder
             .timer(TokioTimer::new())
+            // gRPC has no use for it
+            .auto_date_header(false)
             .max_concurrent_streams(self.max_concurrent_streams)
             .max_pending_accept_reset_streams(self.max_pending_accept_reset_streams)
             .max_local_error_reset_streams(self.max_local_error_reset_streams)
@@ -175,16 +178,17 @@ impl Server {
             .ok()
             .map(|caller| drain_after(self.credentials.remaining(caller)));
         let (stream, received) = Counted::new(stream);
+        let (stream, held) = held(stream);
         let drain = signals.shutdown.child();
         let service = TowerToHyperService::new(WithPeer {
             inner,
             peer: Peer::new(identity, drain.clone()),
         });
-        let mut connection = pin!(
-            self.options
-                .http2()
-                .serve_connection(TokioIo::new(stream), service)
-        );
+        let connection = self
+            .options
+            .http2()
+            .serve_connection(TokioIo::new(stream), service);
+        let mut connection = pin!(Batched::new(connection, held));
 
         let reason = tokio::select! {
             ended = connection.as_mut() => return say_end(ended),
@@ -193,7 +197,7 @@ impl Server {
             () = signals.cut.triggered() => return,
         };
         tracing::debug!(reason, "draining connection");
-        connection.as_mut().graceful_shutdown();
+        connection.as_mut().connection().graceful_shutdown();
         tokio::select! {
             ended = connection => say_end(ended),
             // At shutdown the accept loop keeps the time, and counts what it cuts.
