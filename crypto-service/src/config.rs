@@ -13,6 +13,7 @@ use service_kit::telemetry::LogSettings;
 use service_kit::tls::TlsFiles;
 
 use crate::keys::Terms;
+use crate::lanes;
 
 /// All settings.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -135,20 +136,51 @@ pub struct PolicySettings {
 }
 
 /// `[lanes]`
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LaneSettings {
     /// What computes signatures.
     pub engine: Engine,
+    /// The work that may wait for each crypto thread, of each class, before callers are turned away.
+    pub queue: Span,
+}
+
+impl Default for LaneSettings {
+    fn default() -> Self {
+        Self {
+            engine: Engine::default(),
+            queue: Span::millis(100),
+        }
+    }
+}
+
+impl LaneSettings {
+    fn mistakes(&self) -> Vec<Mistake> {
+        let mut mistakes = Vec::new();
+        if self.engine == Engine::Multibuffer
+            && let Err(missing) = lanes::Engine::multibuffer()
+        {
+            mistakes.push(Mistake::new(
+                "lanes.engine",
+                format!("multibuffer is not to be had: {missing}"),
+            ));
+        }
+        if self.queue.get().is_zero() {
+            mistakes.push(Mistake::new("lanes.queue", "must be longer than nothing"));
+        }
+        mistakes
+    }
 }
 
 /// What computes signatures.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Engine {
-    /// The best that the machine has.
+    /// Eight at once where this was built with the library and the CPU has the instructions, else aws-lc.
     #[default]
     Auto,
+    /// Eight at once, or no start.
+    Multibuffer,
     /// aws-lc, one at a time.
     AwsLc,
 }
@@ -203,6 +235,7 @@ impl Settings for Config {
         for (key, _) in counts.iter().filter(|(_, zero)| *zero) {
             mistakes.push(Mistake::new(*key, "must be at least 1"));
         }
+        mistakes.extend(self.lanes.mistakes());
         mistakes
     }
 }
@@ -292,6 +325,10 @@ mod tests {
                 ..HttpSettings::default()
             },
             cache: CacheSettings { keys: 0 },
+            lanes: LaneSettings {
+                queue: Span::secs(0),
+                ..LaneSettings::default()
+            },
             ..Config::default()
         };
         let places: Vec<_> = config
@@ -308,8 +345,36 @@ mod tests {
             "feed.endpoint",
             "feed.max_sign_staleness",
             "cache.keys",
+            "lanes.queue",
         ];
         assert_eq!(places, expected);
+    }
+
+    #[test]
+    fn lanes_that_are_demanded_and_cannot_be_had_are_a_mistake_that_says_why() {
+        let config = Config {
+            lanes: LaneSettings {
+                engine: Engine::Multibuffer,
+                ..LaneSettings::default()
+            },
+            ..example()
+        };
+        let missing = lanes::Engine::multibuffer().err();
+        let said: Vec<_> = config
+            .mistakes()
+            .into_iter()
+            .map(|mistake| (mistake.place, mistake.problem))
+            .collect();
+        let expected: Vec<_> = missing
+            .map(|why| {
+                (
+                    "lanes.engine".to_owned(),
+                    format!("multibuffer is not to be had: {why}"),
+                )
+            })
+            .into_iter()
+            .collect();
+        assert_eq!(said, expected);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use jose::algorithm::JwsAlgorithm;
 use jose::jwt::RejectReason;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
@@ -16,7 +17,7 @@ use prometheus_client::registry::Unit;
 use service_kit::telemetry::Metrics;
 
 use crate::keys::{KeysReader, PrivateKeys};
-use crate::lanes::Lanes;
+use crate::lanes::{Lanes, LineReport, Report};
 
 type Labels = [(&'static str, &'static str); 1];
 
@@ -165,11 +166,6 @@ impl Collector for StateCollector {
                 "parsed private keys held, about",
                 self.private.len(),
             ),
-            (
-                "lane_queue_depth",
-                "RSA operations that wait",
-                u64::try_from(self.lanes.depth()).unwrap_or(u64::MAX),
-            ),
         ];
         for (name, help, value) in gauges {
             let gauge = ConstGauge::new(value);
@@ -217,6 +213,125 @@ impl Collector for StateCollector {
                 counter.metric_type(),
             )?)?;
         }
-        Ok(())
+        lanes(&self.lanes.report(), &mut encoder)
+    }
+}
+
+/// What waits for crypto and what was done together.
+fn lanes(report: &Report, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let labels = |line: &LineReport| [("class", line.class), ("operation", line.operation)];
+    let mut engine = encoder.encode_descriptor(
+        "lane_engine",
+        "what computes signatures",
+        None,
+        MetricType::Gauge,
+    )?;
+    let gauge = ConstGauge::new(1_u64);
+    gauge.encode(engine.encode_family(&[("engine", report.engine)])?)?;
+    let mut depths = encoder.encode_descriptor(
+        "lane_queue_depth",
+        "operations that wait, by cost class",
+        None,
+        MetricType::Gauge,
+    )?;
+    for line in &report.lines {
+        let gauge = ConstGauge::new(u64::try_from(line.depth).unwrap_or(u64::MAX));
+        gauge.encode(depths.encode_family(&labels(line))?)?;
+    }
+    let mut waits = encoder.encode_descriptor(
+        "lane_queue_wait",
+        "how long what waits will take, by cost class; an estimate",
+        Some(&Unit::Seconds),
+        MetricType::Gauge,
+    )?;
+    for line in &report.lines {
+        let gauge = ConstGauge::new(line.wait.as_secs_f64());
+        gauge.encode(waits.encode_family(&labels(line))?)?;
+    }
+    let mut fills = encoder.encode_descriptor(
+        "lane_batch_fill",
+        "operations that were computed at once",
+        None,
+        MetricType::Histogram,
+    )?;
+    for line in &report.lines {
+        fills
+            .encode_family(&labels(line))?
+            .encode_histogram::<Labels>(
+                line.operations(),
+                line.fills.iter().sum(),
+                &line.buckets(),
+                None,
+            )?;
+    }
+    let mut refused = encoder.encode_descriptor(
+        "lane_refusals",
+        "operations that were not begun, by reason",
+        None,
+        MetricType::Counter,
+    )?;
+    for (reason, count) in [("overloaded", report.overloaded), ("deadline", report.late)] {
+        let counter = ConstCounter::new(count);
+        counter.encode(refused.encode_family(&[("reason", reason)])?)?;
+    }
+    let counter = ConstCounter::new(report.lane_failures);
+    counter.encode(encoder.encode_descriptor(
+        "lane_failures",
+        "operations that failed in a lane and were done again one by one",
+        None,
+        MetricType::Counter,
+    )?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Reported(fn() -> Report);
+
+    impl Collector for Reported {
+        fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+            lanes(&(self.0)(), &mut encoder)
+        }
+    }
+
+    fn report() -> Report {
+        let line = LineReport {
+            class: "ec",
+            operation: "sign",
+            depth: 3,
+            wait: Duration::from_millis(20),
+            fills: [4, 0, 0, 0, 0, 0, 0, 2],
+        };
+        Report {
+            engine: "multibuffer",
+            lines: vec![line],
+            overloaded: 5,
+            late: 6,
+            lane_failures: 7,
+        }
+    }
+
+    #[test]
+    fn the_lanes_show_what_waits_and_what_was_done_together() {
+        let mut registry = prometheus_client::registry::Registry::default();
+        registry.register_collector(Box::new(Reported(report)));
+        let mut page = String::new();
+        prometheus_client::encoding::text::encode(&mut page, &registry).unwrap();
+        for line in [
+            r#"lane_engine{engine="multibuffer"} 1"#,
+            r#"lane_queue_depth{class="ec",operation="sign"} 3"#,
+            r#"lane_queue_wait_seconds{class="ec",operation="sign"} 0.02"#,
+            r#"lane_batch_fill_sum{class="ec",operation="sign"} 20.0"#,
+            r#"lane_batch_fill_count{class="ec",operation="sign"} 6"#,
+            r#"lane_batch_fill_bucket{le="1.0",class="ec",operation="sign"} 4"#,
+            r#"lane_batch_fill_bucket{le="8.0",class="ec",operation="sign"} 6"#,
+            r#"lane_refusals_total{reason="overloaded"} 5"#,
+            r#"lane_refusals_total{reason="deadline"} 6"#,
+            "lane_failures_total 7",
+        ] {
+            assert!(page.contains(line), "{line} in {page}");
+        }
     }
 }

@@ -51,8 +51,14 @@ pub enum Refusal {
     #[error("{0}")]
     TooLarge(&'static str),
     /// More is asked than can be done in time.
-    #[error("too many RSA operations are waiting; try again")]
-    Overloaded,
+    #[error("more is asked than can be done in time; try again")]
+    Overloaded {
+        /// When to try again, where that is known.
+        retry_in: Option<Duration>,
+    },
+    /// The deadline passed before the work was done.
+    #[error("the deadline has passed")]
+    DeadlineExceeded,
     /// The instance cannot answer yet, or not any more.
     #[error("{what}")]
     NotReady {
@@ -85,7 +91,11 @@ impl Refusal {
 impl From<LaneError> for Refusal {
     fn from(error: LaneError) -> Self {
         match error {
-            LaneError::Overloaded => Self::Overloaded,
+            LaneError::Overloaded { retry_in } => Self::Overloaded {
+                retry_in: Some(retry_in),
+            },
+            LaneError::DeadlineExceeded => Self::DeadlineExceeded,
+            LaneError::Failed => Self::Internal("the crypto engine failed"),
             LaneError::Lost => Self::Internal("the crypto thread gave no answer"),
         }
     }

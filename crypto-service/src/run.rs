@@ -17,12 +17,12 @@ use tokio::net::TcpListener;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
-use crate::config::{Config, Engine};
+use crate::config::{Config, Engine, LaneSettings};
 use crate::grpc;
 use crate::http;
 use crate::keys::feed::{Feed, FeedOptions, NoEphemeralKey};
 use crate::keys::{KeysReader, KeysWriter, PrivateKeys, pair};
-use crate::lanes::Lanes;
+use crate::lanes::{self, LaneOptions, Lanes};
 use crate::metrics::{ServiceMetrics, StateCollector};
 use crate::policy::Access;
 use crate::usecase::{DataPlane, Parts};
@@ -50,6 +50,9 @@ pub enum StartError {
     /// The key-manager's endpoint cannot be used.
     #[error("feed.endpoint: {0}")]
     Endpoint(#[from] EndpointError),
+    /// The engine that the configuration demands is not there.
+    #[error("lanes.engine: {0}")]
+    Engine(#[from] lanes::Unavailable),
     /// Crypto threads cannot be started.
     #[error("cannot start the crypto threads: {0}")]
     Threads(#[source] io::Error),
@@ -114,6 +117,7 @@ pub async fn run(
 #[derive(Debug)]
 pub struct Server {
     config: Config,
+    in_flight: InFlight,
     credentials: Credentials,
     https: Option<HttpsCertificate>,
     policy: PolicyHandle,
@@ -135,13 +139,14 @@ impl Server {
             .then(|| HttpsCertificate::open(&config.http.cert, &config.http.key, clock.clone()));
         let https = https.transpose()?;
         let policy = grants::open(&config.policy.file)?;
-        let lanes = Lanes::start().map_err(StartError::Threads)?;
+        let in_flight = InFlight::new(config.grpc.max_in_flight);
+        let lanes = start_lanes(&config.lanes, in_flight.clone())?;
         let metrics = Metrics::new("crypto_service", env!("CARGO_PKG_VERSION"));
         credentials.register(&metrics);
         policy.register(&metrics);
         let service_metrics = ServiceMetrics::new(&metrics);
         let (writer, keys) = pair(clock.clone(), config.feed.terms());
-        let private = PrivateKeys::new(config.cache.keys);
+        let private = PrivateKeys::new(config.cache.keys, lanes.engine().clone());
         StateCollector {
             keys: keys.clone(),
             private: private.clone(),
@@ -158,6 +163,7 @@ impl Server {
         });
         let server = Self {
             config,
+            in_flight,
             credentials,
             https,
             policy,
@@ -215,7 +221,7 @@ impl Server {
         let stack = Stack {
             metrics: RpcMetrics::new(&self.metrics, grpc::RPCS),
             clock: self.clock.clone(),
-            in_flight: InFlight::new(self.config.grpc.max_in_flight),
+            in_flight: self.in_flight.clone(),
             longest_deadline: self.config.grpc.longest_deadline.get(),
             refusals: grpc::refusals(),
         };
@@ -230,7 +236,7 @@ impl Server {
             shutdown,
             stop.clone(),
         ));
-        say_where(&listeners, self.config.lanes.engine);
+        say_where(&listeners, self.plane.lanes().engine().name());
         let router = self.router(stop.clone());
         let credentials = self.credentials.clone();
         let (grpc, http) = tokio::join!(
@@ -339,8 +345,26 @@ async fn say_health(health: &HealthReporter, status: ServingStatus) {
     }
 }
 
-/// Every engine setting means aws-lc in this build; the line says which one works.
-fn say_where(listeners: &Listeners, asked: Engine) {
+/// Starts the crypto threads. The calls in flight tell them whether a caller is alone.
+fn start_lanes(settings: &LaneSettings, in_flight: InFlight) -> Result<Lanes, StartError> {
+    let engine = match settings.engine {
+        Engine::AwsLc => lanes::Engine::single(),
+        Engine::Multibuffer => lanes::Engine::multibuffer()?,
+        Engine::Auto => lanes::Engine::multibuffer().unwrap_or_else(|missing| {
+            tracing::info!(%missing, "signatures are made one at a time");
+            lanes::Engine::single()
+        }),
+    };
+    let options = LaneOptions {
+        engine,
+        queue: settings.queue.get(),
+        in_flight: Some(in_flight),
+        ..LaneOptions::default()
+    };
+    Lanes::start(options).map_err(StartError::Threads)
+}
+
+fn say_where(listeners: &Listeners, engine: &str) {
     let address = |listener: &TcpListener| {
         listener
             .local_addr()
@@ -348,5 +372,5 @@ fn say_where(listeners: &Listeners, asked: Engine) {
             .unwrap_or_default()
     };
     let (grpc, http) = (address(&listeners.grpc), address(&listeners.http));
-    tracing::info!(grpc, http, engine = "aws-lc", ?asked, "listening");
+    tracing::info!(grpc, http, engine, "listening");
 }

@@ -7,11 +7,15 @@ use jose::key::PublicKey;
 use jose::limits;
 use proto::jwe_service_server::JweService;
 use service_kit::identity::Caller;
+use service_kit::layers::Deadline;
 use tonic::{Request, Response, Status};
 
 use super::fields::Fields;
-use super::status;
-use crate::usecase::{DataPlane, DecryptCommand, EncryptCommand, JwkRecipient, Recipient};
+use super::{jwe_batch, status};
+use crate::usecase::{
+    DataPlane, DecryptCommand, DecryptedToken, EncryptCommand, EncryptedToken, JwkRecipient,
+    Recipient,
+};
 
 /// The longest JWK of a recipient.
 const JWK_LEN: usize = 8 * 1024;
@@ -26,34 +30,17 @@ impl JweService for Jwe {
         &self,
         request: Request<proto::EncryptRequest>,
     ) -> Result<Response<proto::EncryptResponse>, Status> {
-        use proto::encrypt_request::Recipient as R;
         let caller = Caller::of(&request)
             .map_err(status::unauthenticated)?
             .clone();
-        let request = request.into_inner();
+        let deadline = Deadline::of(&request).map(Deadline::instant);
         let mut fields = Fields::default();
-        let tenant = fields.tenant(request.tenant);
-        if request.payload.len() > limits::JWE_PAYLOAD {
-            fields.violation("payload", "must be at most 256 KiB");
-        }
-        let cty = fields.text("cty", request.cty);
-        fields.request_id(&request.request_id);
-        let recipient = request.recipient.map(|recipient| match recipient {
-            R::KeySet(name) => RecipientInput::KeySet(name),
-            R::RecipientJwk(jwk) => RecipientInput::Jwk(jwk),
-            R::ClientId(_) => RecipientInput::ClientId,
-        });
-        let command = encrypt_command(&mut fields, tenant, recipient, &request.alg, &request.enc);
-        let command = command.map(|command| EncryptCommand {
-            payload: request.payload,
-            cty,
-            ..command
-        });
-        let encrypted = self.0.encrypt(&caller, &fields.finish(command)?)?;
-        Ok(Response::new(proto::EncryptResponse {
-            token: encrypted.token,
-            kid: encrypted.kid.unwrap_or_default(),
-        }))
+        let command = encrypt_request(&mut fields, request.into_inner());
+        let encrypted = self
+            .0
+            .encrypt(&caller, fields.finish(command)?, deadline)
+            .await?;
+        Ok(Response::new(encrypted_token(encrypted)))
     }
 
     async fn decrypt(
@@ -64,35 +51,102 @@ impl JweService for Jwe {
         let caller = Caller::of(&request)
             .map_err(status::unauthenticated)?
             .clone();
-        let request = request.into_inner();
+        let deadline = Deadline::of(&request).map(Deadline::instant);
         let mut fields = Fields::default();
-        let tenant = fields.tenant(request.tenant);
-        let key_sets = fields.key_sets("key_sets", request.key_sets);
-        fields.request_id(&request.request_id);
-        let command = DecryptCommand {
-            tenant,
-            token: request.token,
-            key_sets,
-            field: "key_sets",
-        };
-        let decrypted = self
-            .0
-            .decrypt(&caller, fields.finish(Some(command))?)
-            .await?;
-        let verdict = match decrypted {
-            Some(mut token) => Verdict::Decrypted(proto::DecryptedToken {
-                payload: std::mem::take(&mut *token.payload),
-                header_json: token.header_json,
-                kid: token.kid.to_string(),
-                key_set: token.key_set.to_string(),
-            }),
-            None => Verdict::Rejected(proto::RejectedToken {
-                reason: proto::RejectReason::DecryptionFailed.into(),
-            }),
+        let command = decrypt_request(&mut fields, request.into_inner(), "key_sets");
+        let command = fields.finish(Some(command))?;
+        let verdict = match self.0.decrypt(&caller, command, deadline).await? {
+            Some(token) => Verdict::Decrypted(decrypted_token(token)),
+            None => Verdict::Rejected(rejected()),
         };
         Ok(Response::new(proto::DecryptResponse {
             verdict: Some(verdict),
         }))
+    }
+
+    async fn encrypt_batch(
+        &self,
+        request: Request<proto::EncryptBatchRequest>,
+    ) -> Result<Response<proto::EncryptBatchResponse>, Status> {
+        let caller = Caller::of(&request)
+            .map_err(status::unauthenticated)?
+            .clone();
+        jwe_batch::encrypt(&self.0, &caller, request).await
+    }
+
+    async fn decrypt_batch(
+        &self,
+        request: Request<proto::DecryptBatchRequest>,
+    ) -> Result<Response<proto::DecryptBatchResponse>, Status> {
+        let caller = Caller::of(&request)
+            .map_err(status::unauthenticated)?
+            .clone();
+        jwe_batch::decrypt(&self.0, &caller, request).await
+    }
+}
+
+/// What to encrypt, and for whom.
+pub(super) fn encrypt_request(
+    fields: &mut Fields,
+    request: proto::EncryptRequest,
+) -> Option<EncryptCommand> {
+    use proto::encrypt_request::Recipient as R;
+    let tenant = fields.tenant(request.tenant);
+    if request.payload.len() > limits::JWE_PAYLOAD {
+        fields.violation("payload", "must be at most 256 KiB");
+    }
+    let cty = fields.text("cty", request.cty);
+    fields.request_id(&request.request_id);
+    let recipient = request.recipient.map(|recipient| match recipient {
+        R::KeySet(name) => RecipientInput::KeySet(name),
+        R::RecipientJwk(jwk) => RecipientInput::Jwk(jwk),
+        R::ClientId(_) => RecipientInput::ClientId,
+    });
+    let command = encrypt_command(fields, tenant, recipient, &request.alg, &request.enc)?;
+    Some(EncryptCommand {
+        payload: request.payload,
+        cty,
+        ..command
+    })
+}
+
+/// What to decrypt; `field` is what `key_sets` is called.
+pub(super) fn decrypt_request(
+    fields: &mut Fields,
+    request: proto::DecryptRequest,
+    field: &'static str,
+) -> DecryptCommand {
+    let tenant = fields.tenant(request.tenant);
+    let key_sets = fields.key_sets("key_sets", request.key_sets);
+    fields.request_id(&request.request_id);
+    DecryptCommand {
+        tenant,
+        token: request.token,
+        key_sets,
+        field,
+    }
+}
+
+pub(super) fn encrypted_token(token: EncryptedToken) -> proto::EncryptResponse {
+    proto::EncryptResponse {
+        token: token.token,
+        kid: token.kid.unwrap_or_default(),
+    }
+}
+
+pub(super) fn decrypted_token(mut token: DecryptedToken) -> proto::DecryptedToken {
+    proto::DecryptedToken {
+        payload: std::mem::take(&mut *token.payload),
+        header_json: token.header_json,
+        kid: token.kid.to_string(),
+        key_set: token.key_set.to_string(),
+    }
+}
+
+/// The one verdict on everything that is wrong with a token.
+pub(super) fn rejected() -> proto::RejectedToken {
+    proto::RejectedToken {
+        reason: proto::RejectReason::DecryptionFailed.into(),
     }
 }
 

@@ -84,7 +84,7 @@ impl JwksService for Jwks {
         self.plane.demand_sign_sets(&tenant, &key_sets)?;
         let place = Arc::clone(&self.followers)
             .try_acquire_owned()
-            .map_err(|_all_taken| Refusal::Overloaded)?;
+            .map_err(|_all_taken| Refusal::Overloaded { retry_in: None })?;
         let follower = Follower::new(self.plane.clone(), caller, tenant, key_sets);
         let events = follower.follow(place, self.shutdown.clone());
         Ok(Response::new(Box::pin(events)))

@@ -1,12 +1,18 @@
 //! The edge: one file per service, each decode -> use case -> encode. Proto types end here.
 
+mod batch;
 mod fields;
 mod jwe;
+mod jwe_batch;
 mod jwks;
 mod jwt;
 mod limit;
+mod places;
+mod services;
 mod status;
+mod stream;
 mod structure;
+mod verify_batch;
 mod watch;
 
 use std::sync::Arc;
@@ -24,6 +30,7 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 
 pub use status::DOMAIN;
 
+use self::services::Services;
 use crate::refusal::Refusal;
 use crate::usecase::DataPlane;
 
@@ -33,13 +40,19 @@ const LARGEST_REQUEST: usize = 1024 * 1024;
 const LARGEST_ANSWER: usize = 4 * 1024 * 1024;
 
 /// The rpcs, by their full names, for metrics.
-pub(crate) const RPCS: [&str; 8] = [
+pub(crate) const RPCS: [&str; 14] = [
     "crypto.jwt.v1.JwtService/Sign",
     "crypto.jwt.v1.JwtService/Verify",
     "crypto.jwt.v1.JwtService/SignThenEncrypt",
     "crypto.jwt.v1.JwtService/DecryptThenVerify",
+    "crypto.jwt.v1.JwtService/SignBatch",
+    "crypto.jwt.v1.JwtService/VerifyBatch",
+    "crypto.jwt.v1.JwtService/SignStream",
+    "crypto.jwt.v1.JwtService/VerifyStream",
     "crypto.jwe.v1.JweService/Encrypt",
     "crypto.jwe.v1.JweService/Decrypt",
+    "crypto.jwe.v1.JweService/EncryptBatch",
+    "crypto.jwe.v1.JweService/DecryptBatch",
     "crypto.jwks.v1.JwksService/GetJwks",
     "crypto.jwks.v1.JwksService/WatchTrust",
 ];
@@ -62,9 +75,12 @@ pub(crate) fn routes<H: Health>(
     shutdown: Shutdown,
     max_followers: usize,
 ) -> Result<impl GrpcService, tonic_reflection::server::Error> {
-    let jwt = JwtServiceServer::new(jwt::Jwt(plane.clone()))
-        .max_decoding_message_size(LARGEST_REQUEST)
-        .max_encoding_message_size(LARGEST_ANSWER);
+    let jwt = JwtServiceServer::new(jwt::Jwt {
+        plane: plane.clone(),
+        shutdown: shutdown.clone(),
+    })
+    .max_decoding_message_size(LARGEST_REQUEST)
+    .max_encoding_message_size(LARGEST_ANSWER);
     let jwe = JweServiceServer::new(jwe::Jwe(plane.clone()))
         .max_decoding_message_size(LARGEST_REQUEST)
         .max_encoding_message_size(LARGEST_ANSWER);
@@ -75,10 +91,7 @@ pub(crate) fn routes<H: Health>(
     })
     .max_decoding_message_size(LARGEST_REQUEST)
     .max_encoding_message_size(LARGEST_ANSWER);
-    let routes = Routes::new(jwt)
-        .add_service(jwe)
-        .add_service(jwks)
-        .add_service(health);
+    let routes = Routes::new(jwks).add_service(health);
     // grpcurl 1.8 knows v1alpha only. What is listed is what is served: the descriptors hold the whole contract.
     let reflection = || {
         let builder = tonic_reflection::server::Builder::configure()
@@ -91,13 +104,17 @@ pub(crate) fn routes<H: Health>(
     let routes = routes
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);
-    Ok(limit::worded(routes))
+    Ok(limit::worded(Services {
+        jwt,
+        jwe,
+        others: routes.prepare(),
+    }))
 }
 
 /// How the layers word their refusals.
 pub(crate) fn refusals() -> Refusals {
     Refusals {
-        overloaded: Arc::new(|| Status::from(Refusal::Overloaded)),
+        overloaded: Arc::new(|| Status::from(Refusal::Overloaded { retry_in: None })),
         ..Refusals::default()
     }
 }

@@ -19,7 +19,8 @@ impl Refusal {
             Self::Fields(_) => Code::InvalidArgument,
             Self::NotGranted(_) => Code::PermissionDenied,
             Self::KeySetNotFound { .. } | Self::IssuerNotFound { .. } => Code::NotFound,
-            Self::TooLarge(_) | Self::Overloaded => Code::ResourceExhausted,
+            Self::TooLarge(_) | Self::Overloaded { .. } => Code::ResourceExhausted,
+            Self::DeadlineExceeded => Code::DeadlineExceeded,
             Self::NotReady { .. } => Code::Unavailable,
             Self::Internal(_) => Code::Internal,
         }
@@ -33,7 +34,8 @@ impl Refusal {
             Self::NotGranted(_) => "NOT_GRANTED",
             Self::KeySetNotFound { .. } | Self::IssuerNotFound { .. } => "KEY_SET_NOT_FOUND",
             Self::TooLarge(_) => "MESSAGE_TOO_LARGE",
-            Self::Overloaded => "OVERLOADED",
+            Self::Overloaded { .. } => "OVERLOADED",
+            Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
             Self::NotReady { .. } => "NOT_READY",
             Self::Internal(_) => "INTERNAL",
         }
@@ -53,6 +55,9 @@ impl From<Refusal> for Status {
             Refusal::NotReady {
                 retry_in: Some(delay),
                 ..
+            }
+            | Refusal::Overloaded {
+                retry_in: Some(delay),
             } => {
                 details.set_retry_info(Some(*delay));
             }
@@ -100,7 +105,23 @@ mod tests {
                 Code::ResourceExhausted,
                 "MESSAGE_TOO_LARGE",
             ),
-            (Refusal::Overloaded, Code::ResourceExhausted, "OVERLOADED"),
+            (
+                Refusal::Overloaded {
+                    retry_in: Some(delay),
+                },
+                Code::ResourceExhausted,
+                "OVERLOADED",
+            ),
+            (
+                Refusal::Overloaded { retry_in: None },
+                Code::ResourceExhausted,
+                "OVERLOADED",
+            ),
+            (
+                Refusal::DeadlineExceeded,
+                Code::DeadlineExceeded,
+                "DEADLINE_EXCEEDED",
+            ),
             (
                 Refusal::NotReady {
                     what: "no key",
@@ -131,14 +152,15 @@ mod tests {
                 "{refusal:?}"
             );
         }
-        let status = Status::from(Refusal::NotReady {
-            what: "no key",
-            retry_in: Some(delay),
-        });
-        assert_eq!(
-            status.get_error_details().retry_info().unwrap().retry_delay,
-            Some(delay)
-        );
+        let (what, retry_in) = ("no key", Some(delay));
+        for refusal in [
+            Refusal::NotReady { what, retry_in },
+            Refusal::Overloaded { retry_in },
+        ] {
+            let status = Status::from(refusal);
+            let details = status.get_error_details();
+            assert_eq!(details.retry_info().unwrap().retry_delay, Some(delay));
+        }
     }
 
     #[test]

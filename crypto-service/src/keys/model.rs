@@ -9,12 +9,12 @@ use jose::jwe::Encrypter;
 use jose::jwk::{Jwk, PublicJwk};
 use jose::jws::EncodedHeader;
 use jose::key::{KeyError, Kid, PublicKey};
-use jose::provider::{Provider, Verify};
 use jose_aws_lc::AwsLc;
 use keyring::{Publish, State, Use};
 
 use super::sealed::SealedKey;
 use super::usage::Usage;
+use crate::lanes::{Engine, VerifyingKey};
 
 /// What the feed says of one key set.
 #[derive(Debug)]
@@ -254,7 +254,7 @@ pub(crate) struct PublicHalf {
     text: Box<str>,
     algorithm: Algorithm,
     pub(crate) key: PublicKey,
-    verifier: OnceLock<Option<Arc<dyn Verify>>>,
+    verifier: OnceLock<Option<VerifyingKey>>,
     encrypter: OnceLock<Option<Arc<dyn Encrypter>>>,
 }
 
@@ -279,9 +279,9 @@ impl PublicHalf {
     }
 
     /// The key in the engine's form, for signatures; `None` where the engine refuses it.
-    pub(crate) fn verifier(&self) -> Option<&Arc<dyn Verify>> {
+    pub(crate) fn verifier(&self, engine: &Engine) -> Option<&VerifyingKey> {
         let prepare = || match self.algorithm {
-            Algorithm::Jws(algorithm) => AwsLc.verifying_key(algorithm, &self.key).ok(),
+            Algorithm::Jws(algorithm) => engine.prepare_verifying(algorithm, &self.key).ok(),
             Algorithm::Jwe(_) => None,
         };
         self.verifier.get_or_init(prepare).as_ref()

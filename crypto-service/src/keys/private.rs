@@ -12,7 +12,6 @@ use std::time::Duration;
 use jose::algorithm::{Algorithm, ContentEncryption};
 use jose::jwe::{Decrypter, Encrypter};
 use jose::key::{KeyError, KeyMaterial};
-use jose::provider::{Sign, Verify};
 use jose_aws_lc::AwsLc;
 use jose_aws_lc::jwe::SharedKey;
 use moka::policy::EvictionPolicy;
@@ -20,6 +19,7 @@ use moka::sync::Cache;
 
 use super::model::Version;
 use super::sealed::{SealedError, SealedKey};
+use crate::lanes::{Engine, SigningKey, VerifyingKey};
 
 /// Keys that nobody asked for so long leave memory; so do those of generations that are no longer fed.
 const LONGEST_IDLE: Duration = Duration::from_secs(600);
@@ -27,10 +27,10 @@ const LONGEST_IDLE: Duration = Duration::from_secs(600);
 /// A key in the engine's form. The engine zeroises its copy when the last handle is gone.
 #[derive(Clone)]
 enum Parsed {
-    Signer(Arc<dyn Sign>),
+    Signer(SigningKey),
     Mac {
-        sign: Arc<dyn Sign>,
-        verify: Arc<dyn Verify>,
+        sign: SigningKey,
+        verify: VerifyingKey,
     },
     Decrypter(Arc<dyn Decrypter>),
     Shared(Arc<SharedKey>),
@@ -62,13 +62,15 @@ struct Counts {
 #[derive(Clone, Debug)]
 pub struct PrivateKeys {
     parsed: Cache<u64, Parsed>,
+    engine: Engine,
     counts: Arc<Counts>,
 }
 
 impl PrivateKeys {
-    /// A cache of at most `capacity` keys. The one least recently used goes first; a new one always enters.
+    /// A cache of at most `capacity` keys, prepared with `engine`. The one least recently used goes first; a new one
+    /// always enters.
     #[must_use]
-    pub fn new(capacity: u64) -> Self {
+    pub fn new(capacity: u64, engine: Engine) -> Self {
         let parsed = Cache::builder()
             .max_capacity(capacity)
             .eviction_policy(EvictionPolicy::lru())
@@ -76,6 +78,7 @@ impl PrivateKeys {
             .build();
         Self {
             parsed,
+            engine,
             counts: Arc::default(),
         }
     }
@@ -104,16 +107,26 @@ impl PrivateKeys {
         self.counts.misses.load(Ordering::Relaxed)
     }
 
+    /// What keys are prepared with.
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
     /// What signs with the version.
-    pub(crate) fn signer(&self, version: &Version) -> Option<Arc<dyn Sign>> {
-        match self.parsed(version, None)? {
-            Parsed::Signer(sign) | Parsed::Mac { sign, .. } => Some(sign),
-            Parsed::Decrypter(_) | Parsed::Shared(_) => None,
-        }
+    pub(crate) fn signer(&self, version: &Version) -> Option<SigningKey> {
+        self.parsed(version, None)?.into_signer()
+    }
+
+    /// The same, but only where it need not be made first: parsing an RSA key takes as long as a signature.
+    pub(crate) fn held_signer(&self, version: &Version) -> Option<SigningKey> {
+        let generation = version.sealed.as_ref()?.generation();
+        let parsed = self.parsed.get(&generation)?;
+        self.counts.hits.fetch_add(1, Ordering::Relaxed);
+        parsed.into_signer()
     }
 
     /// What verifies with a symmetric version.
-    pub(crate) fn mac_verifier(&self, version: &Version) -> Option<Arc<dyn Verify>> {
+    pub(crate) fn mac_verifier(&self, version: &Version) -> Option<VerifyingKey> {
         match self.parsed(version, None)? {
             Parsed::Mac { verify, .. } => Some(verify),
             Parsed::Signer(_) | Parsed::Decrypter(_) | Parsed::Shared(_) => None,
@@ -152,13 +165,23 @@ impl PrivateKeys {
             return Some(parsed);
         }
         self.counts.misses.fetch_add(1, Ordering::Relaxed);
-        let parse = || parse(sealed, version.algorithm, enc);
+        let parse = || parse(&self.engine, sealed, version.algorithm, enc);
         let parsed = self.parsed.try_get_with(sealed.generation(), parse);
         parsed.inspect_err(|error| tracing::error!(kid = %version.kid, %error, "a fed private key is unusable")).ok()
     }
 }
 
+impl Parsed {
+    fn into_signer(self) -> Option<SigningKey> {
+        match self {
+            Self::Signer(sign) | Self::Mac { sign, .. } => Some(sign),
+            Self::Decrypter(_) | Self::Shared(_) => None,
+        }
+    }
+}
+
 fn parse(
+    engine: &Engine,
     sealed: &SealedKey,
     algorithm: Algorithm,
     enc: Option<ContentEncryption>,
@@ -166,11 +189,11 @@ fn parse(
     let material = KeyMaterial::from_bytes(algorithm, &sealed.open()?)?;
     Ok(match (algorithm, &material) {
         (Algorithm::Jws(jws), KeyMaterial::Symmetric(secret)) => Parsed::Mac {
-            sign: AwsLc.signing_key(jws, &material)?,
-            verify: AwsLc.mac_verifying_key(jws, secret)?,
+            sign: engine.prepare_signing(jws, &material)?,
+            verify: engine.prepare_mac(jws, secret)?,
         },
         (Algorithm::Jws(jws), KeyMaterial::Private(_)) => {
-            Parsed::Signer(AwsLc.signing_key(jws, &material)?)
+            Parsed::Signer(engine.prepare_signing(jws, &material)?)
         }
         (Algorithm::Jwe(jwe), KeyMaterial::Symmetric(secret)) => {
             let fixed = (jwe == jose::algorithm::KeyManagement::Dir)

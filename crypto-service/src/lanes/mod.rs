@@ -1,120 +1,315 @@
-//! Where crypto runs: cheap operations on the caller's thread, RSA private operations on threads of their own.
+//! Where crypto runs: cheap operations on the thread of their caller, slow ones on threads of their own, and both up to
+//! eight at once where the machine has lanes for them.
 //!
-//! An RSA-2048 signature takes 277 us, an ES256 one 16: a thread that serves connections can afford the second, not the first.
-//! The queue is bounded, and a full one is said at once: waiting longer than a deadline helps nobody.
+//! ```text
+//! sign, verify --cheap--> alone in the service?  done at once
+//!              |          else                   line -> the leader among the callers takes up to eight   (leader.rs)
+//!              \--slow--> line of its kind ----> a crypto thread takes up to eight                        (pool.rs)
+//! ```
+//!
+//! There is no timer: whoever is free takes what waits. Lines are fair between tenants by cost ([`fair`]), bounded by the
+//! work that waits in them, and closed to what cannot be done before its deadline ([`admission`]). RSA-2048 and larger
+//! keys have threads of their own, the larger ones at a lower priority, so that nothing waits behind what takes longer.
 
-mod queue;
+mod admission;
+mod call;
+mod class;
+mod compute;
+mod crowd;
+mod engine;
+mod fair;
+mod group;
+mod job;
+mod leader;
+mod multi;
+mod pool;
+mod report;
+mod start;
+mod stats;
 
-use std::num::NonZeroUsize;
+use std::fmt;
 use std::sync::Arc;
-use std::thread;
+use std::time::Duration;
 
-use tokio::sync::oneshot;
+use jose::jws::UnsignedToken;
+use jose::provider::Failed;
+use tokio::time::Instant;
 
-use queue::{Job, Queue};
+pub use class::Class;
+pub use engine::{Engine, SigningKey, Unavailable, VerifyingKey};
+pub(crate) use report::{LineReport, Report};
+pub use start::LaneOptions;
 
-/// How many jobs wait per crypto thread before callers are turned away: about 70 ms of RSA-2048.
-const WAITING_PER_THREAD: usize = 256;
+use call::{Call, Caller, Event};
+use class::{Kind, PerKind, PoolId};
+use compute::{Compute, caught};
+use crowd::Crowd;
+use job::{Entry, LaneJob, Other};
+use leader::{CallersLine, Leading, Role};
+use pool::{Newcomer, Pool};
 
 /// Why a job has no result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LaneError {
-    /// The queue is full.
-    #[error("too many RSA operations are waiting")]
-    Overloaded,
+    /// More waits than can be done in time.
+    #[error("too many operations of this cost are waiting")]
+    Overloaded {
+        /// When the line will have moved on.
+        retry_in: Duration,
+    },
+    /// The deadline has passed, or cannot be met: the work has not begun.
+    #[error("the deadline has passed")]
+    DeadlineExceeded,
     /// The crypto thread ended without an answer.
     #[error("the crypto thread gave no answer")]
     Lost,
+    /// The engine failed.
+    #[error("the crypto engine failed")]
+    Failed,
 }
 
-/// What an operation costs, and so where it runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cost {
-    /// Tens of microseconds: on the caller's thread.
-    Inline,
-    /// Hundreds of microseconds and more: on a crypto thread.
-    Queued,
+/// For whom, and until when.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// Whose work it is: tenants share the threads fairly.
+    pub tenant: Arc<str>,
+    /// When the answer is worth nothing any more.
+    pub deadline: Option<Instant>,
+}
+
+impl Ask {
+    fn is_late(&self) -> bool {
+        self.deadline
+            .is_some_and(|deadline| deadline <= Instant::now())
+    }
+}
+
+/// A token to sign.
+#[derive(Debug)]
+pub struct SignJob {
+    /// The key.
+    pub key: SigningKey,
+    /// The token, made with the key's algorithm and signature length.
+    pub token: UnsignedToken,
+}
+
+/// A signature to check.
+#[derive(Debug)]
+pub struct VerifyJob {
+    /// The key.
+    pub key: VerifyingKey,
+    /// The message.
+    pub message: Message,
+    /// The signature.
+    pub signature: Vec<u8>,
+}
+
+/// What was signed: the head of a text, such as a token without its signature.
+#[derive(Clone)]
+pub struct Message {
+    text: String,
+    len: usize,
+}
+
+impl Message {
+    /// The first `len` bytes of `text`; all of it, where it is shorter.
+    #[must_use]
+    pub const fn head(text: String, len: usize) -> Self {
+        Self { text, len }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        let bytes = self.text.as_bytes();
+        bytes.get(..self.len).unwrap_or(bytes)
+    }
+}
+
+/// Shows the length and nothing of the text.
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Message({} bytes)", self.len)
+    }
 }
 
 /// A handle to the crypto threads. They end when the last handle is gone.
 #[derive(Clone, Debug)]
-pub struct Lanes {
-    queue: Arc<Handle>,
+pub struct Lanes(Arc<Handle>);
+
+/// Closes the lines with the last handle; the threads hold only what is shared.
+#[derive(Debug)]
+struct Handle(Arc<Shared>);
+
+/// What handles and threads share.
+#[derive(Debug)]
+struct Shared {
+    compute: Compute,
+    crowd: Crowd,
+    rsa_2048: Pool,
+    large_rsa: Pool,
+    cheap: Pool,
+    callers: PerKind<CallersLine>,
 }
 
-/// Closes the queue with the last handle; the threads hold only the queue.
-#[derive(Debug)]
-struct Handle(Arc<Queue>);
+impl Shared {
+    const fn pool(&self, id: PoolId) -> &Pool {
+        match id {
+            PoolId::Rsa2048 => &self.rsa_2048,
+            PoolId::LargeRsa => &self.large_rsa,
+            PoolId::Cheap => &self.cheap,
+        }
+    }
+}
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.0.close();
+        for id in PoolId::ALL {
+            self.0.pool(id).close();
+        }
     }
 }
 
 impl Lanes {
-    /// Starts as many threads as the machine has processors.
-    ///
-    /// # Errors
-    /// The system refuses a thread.
-    pub fn start() -> std::io::Result<Self> {
-        let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        Self::with(threads, threads.saturating_mul(WAITING_PER_THREAD))
+    /// What keys are prepared with.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        &self.shared().compute.engine
     }
 
-    /// Starts `threads` threads behind a queue of `capacity` jobs.
+    /// Signs a token. The answer is the token with its signature.
     ///
     /// # Errors
-    /// The system refuses a thread.
-    pub fn with(threads: usize, capacity: usize) -> std::io::Result<Self> {
-        let queue = Arc::new(Queue::new(capacity));
-        let handle = Self {
-            queue: Arc::new(Handle(Arc::clone(&queue))),
-        };
-        for number in 0..threads {
-            let queue = Arc::clone(&queue);
-            thread::Builder::new()
-                .name(format!("crypto-{number}"))
-                .spawn(move || queue.work())?;
-        }
-        Ok(handle)
+    /// [`LaneError`].
+    pub async fn sign(&self, ask: Ask, job: SignJob) -> Result<String, LaneError> {
+        self.one(ask, job).await
     }
 
-    /// Runs `work` where its cost says. Work whose caller has gone is not begun.
+    /// Signs tokens, each for its own ask. Answers come in the order of the jobs.
+    pub async fn sign_all(&self, jobs: Vec<(Ask, SignJob)>) -> Vec<Result<String, LaneError>> {
+        group::all(self.shared(), jobs).await
+    }
+
+    /// Checks a signature.
     ///
     /// # Errors
-    /// [`LaneError`]; an inline job has none.
-    pub async fn run<T, F>(&self, cost: Cost, work: F) -> Result<T, LaneError>
+    /// [`LaneError`]; a signature that does not verify is in the verdict.
+    pub async fn verify(&self, ask: Ask, job: VerifyJob) -> Result<Result<(), Failed>, LaneError> {
+        self.one(ask, job).await
+    }
+
+    /// Checks signatures, each for its own ask. Verdicts come in the order of the jobs.
+    pub async fn verify_all(
+        &self,
+        jobs: Vec<(Ask, VerifyJob)>,
+    ) -> Vec<Result<Result<(), Failed>, LaneError>> {
+        group::all(self.shared(), jobs).await
+    }
+
+    /// Runs `work` where its class says, one at a time. Work whose caller has gone is not begun.
+    ///
+    /// # Errors
+    /// [`LaneError`].
+    pub async fn run<T, F>(&self, ask: Ask, class: Class, work: F) -> Result<T, LaneError>
     where
         T: Send + 'static,
         F: FnOnce() -> T + Send + 'static,
     {
-        match cost {
-            Cost::Inline => Ok(work()),
-            Cost::Queued => self.queued(work).await,
-        }
+        self.one(ask, Other { class, work }).await
     }
 
-    /// Jobs that wait now.
+    /// Runs many works, each for its own ask and in its own class. Results come in the order of the works.
+    pub async fn run_all<T, F>(&self, works: Vec<(Ask, Class, F)>) -> Vec<Result<T, LaneError>>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        let works = works.into_iter();
+        let jobs = works.map(|(ask, class, work)| (ask, Other { class, work }));
+        group::all(self.shared(), jobs.collect()).await
+    }
+
+    /// Jobs that wait for a crypto thread now.
     #[must_use]
     pub fn depth(&self) -> usize {
-        self.queue.0.depth()
+        let stats = &self.shared().compute.stats;
+        let lines = Kind::all().map(|kind| stats.book(kind).load(stats::Lines::Threads).depth());
+        lines.sum()
     }
 
-    async fn queued<T, F>(&self, work: F) -> Result<T, LaneError>
-    where
-        T: Send + 'static,
-        F: FnOnce() -> T + Send + 'static,
-    {
-        let (reply, answer) = oneshot::channel();
-        let job: Job = Box::new(move || {
-            if !reply.is_closed() {
-                // The caller may go while the work is done; nobody else wants the result.
-                let _gone = reply.send(work());
-            }
-        });
-        self.queue.0.push(job)?;
-        answer.await.map_err(|_dropped| LaneError::Lost)
+    /// What waits and what was done, for metrics.
+    pub(crate) fn report(&self) -> Report {
+        report::of(self.shared())
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.0.0
+    }
+
+    async fn one<J: LaneJob>(&self, ask: Ask, job: J) -> Result<J::Answer, LaneError> {
+        let (shared, kind) = (self.shared(), job.kind());
+        if kind.class().is_slow() {
+            return on_a_thread(shared, ask, job).await;
+        }
+        let _one_more = shared.crowd.enter();
+        if ask.is_late() {
+            let error = LaneError::DeadlineExceeded;
+            shared.compute.stats.refused(error);
+            return Err(error);
+        }
+        if matches!(kind, Kind::Lanes(..)) && shared.crowd.is_crowded() {
+            return among_callers(shared, ask, job).await;
+        }
+        shared.compute.stats.book(kind).alone();
+        caught(|| job.alone()).and_then(|answer| answer)
+    }
+}
+
+async fn on_a_thread<J: LaneJob>(
+    shared: &Shared,
+    ask: Ask,
+    job: J,
+) -> Result<J::Answer, LaneError> {
+    let (kind, call, stats) = (job.kind(), Call::one(), &shared.compute.stats);
+    let newcomer = Newcomer {
+        tenant: ask.tenant,
+        kind,
+        entry: Entry {
+            job: job.queued(call.ticket(0)),
+            deadline: ask.deadline,
+        },
+    };
+    shared.pool(kind.pool()).push(stats, newcomer)?;
+    let line = None;
+    Caller { call, stats, line }.answer().await
+}
+
+async fn among_callers<J: LaneJob>(
+    shared: &Shared,
+    ask: Ask,
+    job: J,
+) -> Result<J::Answer, LaneError> {
+    let (call, stats) = (Call::one(), &shared.compute.stats);
+    let leading = Leading {
+        line: shared.callers.of(job.kind()),
+        compute: &shared.compute,
+    };
+    let entry = Entry {
+        job: job.queued(call.ticket(0)),
+        deadline: ask.deadline,
+    };
+    let role = leading.push(&ask.tenant, entry)?;
+    let mut caller = Caller {
+        call,
+        stats,
+        line: Some(leading),
+    };
+    if role != Role::Wait {
+        leading.lead(&caller.call, role).await;
+    }
+    loop {
+        match caller.event().await {
+            Event::Lead => leading.lead(&caller.call, Role::LeadNow).await,
+            Event::Done => return caller.take(),
+        }
     }
 }
 

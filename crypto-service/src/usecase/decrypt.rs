@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
-use jose::algorithm::{Algorithm, KeyManagement};
-use jose::jwe::{Decrypted, peek};
+use jose::algorithm::Algorithm;
+use jose::jwe::{JweView, peek};
+use jose::key::PublicKey;
 use keyring::Use;
 use service_kit::grants::Operation;
 use service_kit::identity::Caller;
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::DataPlane;
-use crate::keys::{KeyRef, KeySet, StateRules, Version};
-use crate::lanes::Cost;
+use crate::keys::{KeyRef, KeySet, PrivateKeys, StateRules};
+use crate::lanes::{Ask, Class, LaneError};
 use crate::refusal::Refusal;
 
 /// What to decrypt.
@@ -54,6 +56,22 @@ impl std::fmt::Debug for DecryptedToken {
     }
 }
 
+/// One token of a batch.
+#[derive(Debug)]
+pub struct DecryptItem {
+    /// What to decrypt.
+    pub command: DecryptCommand,
+    /// When its verdict is worth nothing any more.
+    pub due: Option<Instant>,
+}
+
+/// A token and the keys that it may be for; there is at least one.
+struct Opening {
+    view: JweView<String>,
+    keys: Vec<KeyRef>,
+    private: PrivateKeys,
+}
+
 impl DataPlane {
     /// Decrypts a token; `None` is the one verdict on everything that is wrong with it.
     ///
@@ -62,12 +80,80 @@ impl DataPlane {
     pub async fn decrypt(
         &self,
         caller: &Caller,
-        command: DecryptCommand,
+        mut command: DecryptCommand,
+        deadline: Option<Instant>,
     ) -> Result<Option<DecryptedToken>, Refusal> {
         self.may_decrypt(caller, &command)?;
-        let decrypted = self.open(caller, command).await?;
-        self.metrics().decrypted(decrypted.is_some());
-        Ok(decrypted)
+        let outcome = match self.opening(caller, &mut command) {
+            None => Ok(None),
+            Some(opening) => {
+                let (ask, class) = (opening.ask(deadline), opening.class());
+                let work = move || opening.open();
+                self.lanes().run(ask, class, work).await
+            }
+        };
+        self.shown(&command.tenant, outcome)
+    }
+
+    /// Decrypts tokens. Verdicts stand in the order of the items; a refusal is that of its item alone.
+    pub async fn decrypt_batch(
+        &self,
+        caller: &Caller,
+        items: Vec<DecryptItem>,
+    ) -> Vec<Result<Option<DecryptedToken>, Refusal>> {
+        let at = Instant::now();
+        let mut works = Vec::with_capacity(items.len());
+        let mut waiting = Vec::with_capacity(items.len());
+        let mut verdicts = Vec::with_capacity(items.len());
+        for (place, DecryptItem { mut command, due }) in items.into_iter().enumerate() {
+            let opening =
+                self.begin_opening(caller, &mut command, due.is_some_and(|due| due <= at));
+            verdicts.push(match opening {
+                Err(refusal) => Err(refusal),
+                Ok(None) => self.shown(&command.tenant, Ok(None)),
+                Ok(Some(opening)) => {
+                    let (ask, class) = (opening.ask(due), opening.class());
+                    works.push((ask, class, move || opening.open()));
+                    waiting.push((place, command.tenant));
+                    // until the lanes have answered
+                    Err(LaneError::Lost.into())
+                }
+            });
+        }
+        let outcomes = self.lanes().run_all(works).await;
+        for ((place, tenant), outcome) in waiting.into_iter().zip(outcomes) {
+            if let Some(verdict) = verdicts.get_mut(place) {
+                *verdict = self.shown(&tenant, outcome);
+            }
+        }
+        verdicts
+    }
+
+    fn begin_opening(
+        &self,
+        caller: &Caller,
+        command: &mut DecryptCommand,
+        late: bool,
+    ) -> Result<Option<Opening>, Refusal> {
+        self.may_decrypt(caller, command)?;
+        if late {
+            return Err(Refusal::DeadlineExceeded);
+        }
+        Ok(self.opening(caller, command))
+    }
+
+    /// What may be told of an outcome: the lease may have run out, and the key may have been revoked or have left service,
+    /// while the token waited for a crypto thread.
+    fn shown(
+        &self,
+        tenant: &str,
+        outcome: Result<Option<DecryptedToken>, LaneError>,
+    ) -> Result<Option<DecryptedToken>, Refusal> {
+        let token = outcome?;
+        self.may_verify()?;
+        let token = token.filter(|token| self.still_decrypts(tenant, &token.kid));
+        self.metrics().decrypted(token.is_some());
+        Ok(token)
     }
 
     /// Grants, existence and the lease.
@@ -91,35 +177,15 @@ impl DataPlane {
         })
     }
 
-    pub(super) async fn open(
-        &self,
-        caller: &Caller,
-        command: DecryptCommand,
-    ) -> Result<Option<DecryptedToken>, Refusal> {
-        let candidates = self.candidates(caller, &command);
-        if candidates.is_empty() {
-            return Ok(None);
-        }
-        let (private, tenant) = (self.private().clone(), command.tenant.clone());
-        let cost = if candidates.iter().any(is_rsa) {
-            Cost::Queued
-        } else {
-            Cost::Inline
-        };
-        let work = move || {
-            candidates.into_iter().find_map(|KeyRef { set, version }| {
-                let key = private.decrypter(&version, set.enc)?;
-                let opened = jose::jwe::decrypt(&command.token, &*key);
-                let opened = opened.inspect_err(|error| {
-                    tracing::debug!(fault = error.fault().label(), "a token was not decrypted")
-                });
-                opened.ok().map(|opened| found(opened, &set, &version))
-            })
-        };
-        let decrypted = self.lanes().run(cost, work).await?;
-        self.may_verify()?;
-        // The key may have been revoked, or have left service, while the token waited for a crypto thread.
-        Ok(decrypted.filter(|opened| self.still_decrypts(&tenant, &opened.kid)))
+    /// The token with the keys that it may be for; `None` where there are none. It takes the token out of the command.
+    fn opening(&self, caller: &Caller, command: &mut DecryptCommand) -> Option<Opening> {
+        let view = peek(std::mem::take(&mut command.token)).ok()?;
+        let keys = self.candidates(caller, command, &view);
+        (!keys.is_empty()).then(|| Opening {
+            view,
+            keys,
+            private: self.private().clone(),
+        })
     }
 
     fn still_decrypts(&self, tenant: &str, kid: &str) -> bool {
@@ -129,10 +195,12 @@ impl DataPlane {
     }
 
     /// The key that the token names; without a name, those of the one set that the caller named.
-    fn candidates(&self, caller: &Caller, command: &DecryptCommand) -> Vec<KeyRef> {
-        let Ok(view) = peek(&command.token) else {
-            return Vec::new();
-        };
+    fn candidates(
+        &self,
+        caller: &Caller,
+        command: &DecryptCommand,
+        view: &JweView<String>,
+    ) -> Vec<KeyRef> {
         let snapshot = self.keys().snapshot();
         let Some(tenant) = snapshot.tenant(&command.tenant) else {
             return Vec::new();
@@ -172,18 +240,49 @@ impl DataPlane {
     }
 }
 
-fn is_rsa(key: &KeyRef) -> bool {
-    matches!(
-        key.version.algorithm,
-        Algorithm::Jwe(KeyManagement::RsaOaep | KeyManagement::RsaOaep256)
-    )
-}
+impl Opening {
+    fn ask(&self, deadline: Option<Instant>) -> Ask {
+        let tenant = self.keys.first().map(|key| Arc::clone(&key.set.tenant));
+        Ask {
+            tenant: tenant.unwrap_or_default(),
+            deadline,
+        }
+    }
 
-fn found(opened: Decrypted, set: &KeySet, version: &Version) -> DecryptedToken {
-    DecryptedToken {
-        payload: opened.payload,
-        header_json: opened.header.json().to_owned(),
-        kid: Arc::clone(&version.kid),
-        key_set: Arc::clone(&set.name),
+    /// All its keys are for the header's one algorithm; of RSA keys the longest counts.
+    fn class(&self) -> Class {
+        let publics = || self.keys.iter().flat_map(|key| &key.version.public);
+        let longest = publics().filter_map(|public| match &public.key {
+            PublicKey::Rsa(key) => Some(key.bits()),
+            PublicKey::Ec(_) | PublicKey::Okp(_) => None,
+        });
+        match (longest.max(), publics().next().map(|public| &public.key)) {
+            (Some(bits), _) => Class::of_modulus(bits),
+            (None, Some(PublicKey::Okp(_))) => Class::Ed25519,
+            (None, Some(_)) => Class::Ec,
+            (None, None) => Class::Symmetric,
+        }
+    }
+
+    fn open(self) -> Option<DecryptedToken> {
+        let Self {
+            view,
+            keys,
+            private,
+        } = self;
+        let (payload, key) = keys.into_iter().find_map(|key| {
+            let decrypter = private.decrypter(&key.version, key.set.enc)?;
+            let opened = view.open(&*decrypter);
+            let opened = opened.inspect_err(|error| {
+                tracing::debug!(fault = error.fault().label(), "a token was not decrypted")
+            });
+            opened.ok().map(|payload| (payload, key))
+        })?;
+        Some(DecryptedToken {
+            payload,
+            header_json: view.into_header().into_json(),
+            kid: Arc::clone(&key.version.kid),
+            key_set: Arc::clone(&key.set.name),
+        })
     }
 }

@@ -6,11 +6,14 @@ use jose::algorithm::{Algorithm, ContentEncryption, KeyManagement};
 use jose::jwe::{self, EncryptError, Encrypter};
 use jose::key::PublicKey;
 use jose_aws_lc::AwsLc;
-use keyring::Use;
+use keyring::{State, Use};
 use service_kit::grants::Operation;
 use service_kit::identity::Caller;
+use tokio::time::Instant;
 
 use super::DataPlane;
+use crate::keys::KeySet;
+use crate::lanes::{Ask, Class, LaneError};
 use crate::refusal::Refusal;
 
 /// What to encrypt, and for whom. The fields that do not depend on the key set are checked.
@@ -74,13 +77,24 @@ impl std::fmt::Debug for EncryptedToken {
     }
 }
 
+/// One payload of a batch.
+#[derive(Debug)]
+pub struct EncryptItem {
+    /// What to encrypt, and for whom.
+    pub command: EncryptCommand,
+    /// When its token is worth nothing any more.
+    pub due: Option<Instant>,
+}
+
 /// A recipient's key in the engine's form.
+#[derive(Clone)]
 pub(super) struct Prepared {
     key: Arc<dyn Encrypter>,
-    kid: Option<String>,
+    kid: Option<Arc<str>>,
     enc: ContentEncryption,
-    /// Whether it is a key of our own, and so under the lease.
-    own: bool,
+    class: Class,
+    /// The set, where it is a key of our own, and so under the lease.
+    own: Option<Arc<KeySet>>,
 }
 
 impl DataPlane {
@@ -88,14 +102,77 @@ impl DataPlane {
     ///
     /// # Errors
     /// [`Refusal`], in the order fields, grant, existence, readiness.
-    pub fn encrypt(
+    pub async fn encrypt(
         &self,
         caller: &Caller,
-        command: &EncryptCommand,
+        command: EncryptCommand,
+        due: Option<Instant>,
     ) -> Result<EncryptedToken, Refusal> {
-        self.may_encrypt(caller, command)?;
-        let prepared = self.recipient(command)?;
-        self.encrypt_to(&prepared, &command.payload, &command.cty)
+        self.may_encrypt(caller, &command)?;
+        let to = self.recipient(&command)?;
+        let (ask, work) = (ask(&to, &command.tenant, due), sealing(&to, command));
+        let made = self.lanes().run(ask, to.class, work).await;
+        self.sent(&to, made)
+    }
+
+    /// Encrypts payloads. Tokens stand in the order of the items; a refusal is that of its item alone.
+    pub async fn encrypt_batch(
+        &self,
+        caller: &Caller,
+        items: Vec<EncryptItem>,
+    ) -> Vec<Result<EncryptedToken, Refusal>> {
+        let mut works = Vec::with_capacity(items.len());
+        let mut tokens = Vec::with_capacity(items.len());
+        let mut waiting = Vec::with_capacity(items.len());
+        let at = Instant::now();
+        for (place, EncryptItem { command, due }) in items.into_iter().enumerate() {
+            let to = self.may_encrypt(caller, &command);
+            let to = to.and_then(|()| self.recipient(&command));
+            let late = due.is_some_and(|due| due <= at);
+            tokens.push(match to {
+                Err(refusal) => Err(refusal),
+                Ok(_) if late => Err(Refusal::DeadlineExceeded),
+                Ok(to) => {
+                    let ask = ask(&to, &command.tenant, due);
+                    works.push((ask, to.class, sealing(&to, command)));
+                    waiting.push((place, to));
+                    // until the lanes have answered
+                    Err(LaneError::Lost.into())
+                }
+            });
+        }
+        let made = self.lanes().run_all(works).await;
+        for ((place, to), made) in waiting.into_iter().zip(made) {
+            if let Some(token) = tokens.get_mut(place) {
+                *token = self.sent(&to, made);
+            }
+        }
+        tokens
+    }
+
+    /// The token, unless its key has been revoked or the lease has run out while it was made.
+    fn sent(
+        &self,
+        to: &Prepared,
+        made: Result<Result<String, EncryptError>, LaneError>,
+    ) -> Result<EncryptedToken, Refusal> {
+        let token = made?.map_err(refusal)?;
+        let kid = to.kid.as_deref();
+        if let (Some(set), Some(kid)) = (&to.own, kid) {
+            self.may_verify()?;
+            let snapshot = self.keys().snapshot();
+            let now = snapshot.set(&set.tenant, &set.name);
+            let version = now.and_then(|now| now.version(kid));
+            if !version.is_some_and(|version| version.state != State::Revoked) {
+                return Err(Refusal::not_ready(
+                    "the key was revoked while the token was made",
+                ));
+            }
+        }
+        Ok(EncryptedToken {
+            token,
+            kid: kid.map(str::to_owned),
+        })
     }
 
     pub(super) fn may_encrypt(
@@ -124,25 +201,14 @@ impl DataPlane {
         }
     }
 
+    /// Encrypts on this thread.
     pub(super) fn encrypt_to(
         &self,
         to: &Prepared,
         payload: &[u8],
         cty: &str,
     ) -> Result<EncryptedToken, Refusal> {
-        let request = jwe::EncryptRequest {
-            kid: to.kid.as_deref(),
-            cty: (!cty.is_empty()).then_some(cty),
-            ..jwe::EncryptRequest::default()
-        };
-        let token = jwe::encrypt(&request, payload, &*to.key, to.enc, &AwsLc).map_err(refusal)?;
-        if to.own {
-            self.may_verify()?;
-        }
-        Ok(EncryptedToken {
-            token,
-            kid: to.kid.clone(),
-        })
+        self.sent(to, Ok(to.seal(payload, cty)))
     }
 
     fn own_key(&self, command: &EncryptCommand, name: &str) -> Result<Prepared, Refusal> {
@@ -160,9 +226,9 @@ impl DataPlane {
                 format!("must be empty or {algorithm}, the key set's"),
             ));
         }
-        let key = match &version.public {
-            Some(public) => public.encrypter().cloned(),
-            None => self.private().encrypter(version, set.enc),
+        let (key, class) = match &version.public {
+            Some(public) => (public.encrypter().cloned(), class(&public.key)),
+            None => (self.private().encrypter(version, set.enc), Class::Symmetric),
         };
         let key = key.ok_or(Refusal::Internal("the encryption key cannot be used"))?;
         let enc = command
@@ -171,10 +237,47 @@ impl DataPlane {
             .unwrap_or(ContentEncryption::A256Gcm);
         Ok(Prepared {
             key,
-            kid: Some(version.kid.to_string()),
+            kid: Some(Arc::clone(&version.kid)),
             enc,
-            own: true,
+            class,
+            own: Some(set),
         })
+    }
+}
+
+impl Prepared {
+    fn seal(&self, payload: &[u8], cty: &str) -> Result<String, EncryptError> {
+        let request = jwe::EncryptRequest {
+            kid: self.kid.as_deref(),
+            cty: (!cty.is_empty()).then_some(cty),
+            ..jwe::EncryptRequest::default()
+        };
+        jwe::encrypt(&request, payload, &*self.key, self.enc, &AwsLc)
+    }
+}
+
+fn sealing(
+    to: &Prepared,
+    command: EncryptCommand,
+) -> impl FnOnce() -> Result<String, EncryptError> + Send + 'static {
+    let to = to.clone();
+    move || to.seal(&command.payload, &command.cty)
+}
+
+fn ask(to: &Prepared, tenant: &str, deadline: Option<Instant>) -> Ask {
+    let tenant = match &to.own {
+        Some(set) => Arc::clone(&set.tenant),
+        None => tenant.into(),
+    };
+    Ask { tenant, deadline }
+}
+
+/// What the public operation costs.
+fn class(key: &PublicKey) -> Class {
+    match key {
+        PublicKey::Rsa(_) => Class::RsaPublic,
+        PublicKey::Ec(_) => Class::Ec,
+        PublicKey::Okp(_) => Class::Ed25519,
     }
 }
 
@@ -184,9 +287,10 @@ fn brought_key(command: &EncryptCommand, jwk: &JwkRecipient) -> Result<Prepared,
     let enc = command.enc.unwrap_or(ContentEncryption::A256Gcm);
     Ok(Prepared {
         key,
-        kid: jwk.kid.clone(),
+        kid: jwk.kid.as_deref().map(Arc::from),
         enc,
-        own: false,
+        class: class(&jwk.key),
+        own: None,
     })
 }
 

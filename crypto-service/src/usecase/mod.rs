@@ -18,13 +18,16 @@ use jose_aws_lc::AwsLc;
 use keyring::Use;
 use service_kit::clock::{Clock, SharedClock};
 
-pub use decrypt::{DecryptCommand, DecryptedToken};
-pub use encrypt::{EncryptCommand, EncryptedToken, JwkRecipient, Recipient};
+pub use decrypt::{DecryptCommand, DecryptItem, DecryptedToken};
+pub use encrypt::{EncryptCommand, EncryptItem, EncryptedToken, JwkRecipient, Recipient};
 pub use nested::{DecryptThenVerifyCommand, NestedRejection, NestedToken, SignThenEncryptCommand};
 pub use publish::{JwksAnswer, JwksQuery};
 pub(crate) use sign::claims_violations;
-pub use sign::{SignCommand, SignedToken};
-pub use verify::{VerifyCommand, VerifyVerdict};
+pub use sign::{
+    AuthorizationCode, BatchItem, BatchSource, BatchedToken, ItemRefusal, SignCommand, SignedToken,
+    TimedSign,
+};
+pub use verify::{Demands, VerifyCommand, VerifyItem, VerifyVerdict};
 
 use crate::keys::{KeySet, KeysReader, PrivateKeys};
 use crate::lanes::Lanes;

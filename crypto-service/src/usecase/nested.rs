@@ -1,14 +1,15 @@
 //! Nested tokens (RFC 7519 section 11.2): signed, then encrypted.
 
-use jose::jwt::{Claims, RejectReason, Verified};
+use jose::jwt::{Claims, RejectReason, TokenHashes, Verified};
 use service_kit::grants::Operation;
 use service_kit::identity::Caller;
+use tokio::time::Instant;
 
+use super::sign::{claims_violations, inside};
 use super::{
-    DataPlane, DecryptCommand, EncryptCommand, EncryptedToken, SignCommand, SignedToken,
-    VerifyCommand,
+    DataPlane, DecryptCommand, Demands, EncryptCommand, EncryptedToken, SignCommand, SignedToken,
 };
-use crate::refusal::{Refusal, Violation};
+use crate::refusal::Refusal;
 
 /// What to sign, and for whom to encrypt it.
 #[derive(Debug)]
@@ -33,8 +34,8 @@ pub struct NestedToken {
 pub struct DecryptThenVerifyCommand {
     /// How to open it.
     pub decrypt: DecryptCommand,
-    /// What the token inside has to satisfy; its own token is ignored.
-    pub verify: VerifyCommand,
+    /// What the token inside has to satisfy.
+    pub demands: Demands,
 }
 
 /// Why a nested token is rejected.
@@ -55,16 +56,19 @@ impl DataPlane {
         &self,
         caller: &Caller,
         command: SignThenEncryptCommand,
+        deadline: Option<Instant>,
     ) -> Result<NestedToken, Refusal> {
         let SignThenEncryptCommand { sign, encrypt } = command;
         let recipient = self.recipient_of_nested(caller, &sign, &encrypt);
-        let recipient = recipient.map_err(|refusal| claims_first(&sign, refusal))?;
-        let inner = self.sign(caller, sign).await.map_err(inside)?;
+        let first = |refusal| claims_first(&sign, TokenHashes::default(), refusal);
+        let recipient = recipient.map_err(first)?;
+        let inner = self.sign(caller, sign, deadline).await;
+        let inner = inner.map_err(|refusal| inside("sign.", refusal))?;
         let outer = self.encrypt_to(&recipient, inner.token.as_bytes(), "JWT")?;
         Ok(NestedToken { inner, outer })
     }
 
-    fn recipient_of_nested(
+    pub(super) fn recipient_of_nested(
         &self,
         caller: &Caller,
         sign: &SignCommand,
@@ -84,45 +88,36 @@ impl DataPlane {
         &self,
         caller: &Caller,
         command: DecryptThenVerifyCommand,
+        deadline: Option<Instant>,
     ) -> Result<Result<Verified<Claims>, NestedRejection>, Refusal> {
-        let DecryptThenVerifyCommand { decrypt, verify } = command;
+        let DecryptThenVerifyCommand { decrypt, demands } = command;
         self.access().require_all(
             caller,
             Operation::Decrypt,
             &decrypt.tenant,
             &decrypt.key_sets,
         )?;
-        self.may_verify_with(caller, &verify)?;
-        let Some(outer) = self.decrypt(caller, decrypt).await? else {
+        self.may_verify_with(caller, &demands)?;
+        let Some(mut outer) = self.decrypt(caller, decrypt, deadline).await? else {
             return Ok(Err(NestedRejection::Decryption));
         };
         // What is not text is no token.
-        let Ok(inner) = std::str::from_utf8(&outer.payload) else {
+        let Ok(inner) = String::from_utf8(std::mem::take(&mut *outer.payload)) else {
             return Ok(Err(NestedRejection::Inner(RejectReason::Malformed)));
         };
-        let verdict = self.judge(caller, &verify, inner)?;
-        self.metrics()
-            .verified(verdict.as_ref().err().map(|reason| reason.name()));
+        let verdict = self.judge(caller, &demands, inner, deadline).await?;
         Ok(verdict.map_err(NestedRejection::Inner))
     }
 }
 
 /// Fields come before grants and existence; see [`super::sign`].
-fn claims_first(sign: &SignCommand, refusal: Refusal) -> Refusal {
-    match super::claims_violations(&sign.claims, sign.lifetime) {
+pub(super) fn claims_first(
+    sign: &SignCommand,
+    hashes: TokenHashes<'_>,
+    refusal: Refusal,
+) -> Refusal {
+    match claims_violations(sign, hashes) {
         none if none.is_empty() => refusal,
-        found => inside(Refusal::Fields(found)),
+        found => inside("sign.", Refusal::Fields(found)),
     }
-}
-
-/// Names fields of the inner request as the outer one has them.
-fn inside(refusal: Refusal) -> Refusal {
-    let Refusal::Fields(violations) = refusal else {
-        return refusal;
-    };
-    let rename = |violation: Violation| Violation {
-        field: format!("sign.{}", violation.field),
-        ..violation
-    };
-    Refusal::Fields(violations.into_iter().map(rename).collect())
 }

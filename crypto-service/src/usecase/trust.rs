@@ -3,17 +3,19 @@
 use std::sync::Arc;
 
 use jose::algorithm::{Algorithm, JwsAlgorithm};
-use jose::jwt::{KeyState, Lookup, Trust, TrustedKey, Verifier};
+use jose::jwt::{KeyState, Lookup, TrustedKey, View};
+use jose::provider::Verify;
 use keyring::{State, Use};
 use service_kit::grants::Operation;
 use service_kit::identity::Caller;
 
 use crate::keys::{KeyRef, KeySet, PrivateKeys, Tenant, Version};
+use crate::lanes::VerifyingKey;
 use crate::policy::Access;
 
 /// The SIGN sets of one tenant that a caller may verify with. The key is found first and its set's grant asked then:
 /// nothing here grows with the number of key sets.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct CallersView<'a> {
     pub(super) caller: &'a Caller,
     pub(super) access: &'a Access,
@@ -25,7 +27,14 @@ pub(super) struct CallersView<'a> {
     pub(super) audience_unchecked: bool,
 }
 
-impl CallersView<'_> {
+/// What checks a signature in the lanes, and whose work that is.
+#[derive(Debug)]
+pub(super) struct Checker {
+    pub(super) key: VerifyingKey,
+    pub(super) tenant: Arc<str>,
+}
+
+impl<'a> CallersView<'a> {
     fn may_use(&self, set: &KeySet) -> bool {
         if set.key_use != Use::Sign {
             return false;
@@ -41,7 +50,7 @@ impl CallersView<'_> {
             && (!self.audience_unchecked || granted(Operation::VerifyUncheckedAudience))
     }
 
-    fn trusted<'t>(&self, set: &'t KeySet, version: &'t Version) -> Lookup<'t> {
+    fn trusted(&self, set: &'a KeySet, version: &'a Version) -> Lookup<'a, Checker> {
         let Algorithm::Jws(algorithm) = version.algorithm else {
             return Lookup::Unknown;
         };
@@ -53,7 +62,7 @@ impl CallersView<'_> {
             State::Revoked => return Lookup::Revoked { key_set: &set.name },
             State::Destroyed => return Lookup::Unknown,
         };
-        let Some(verifier) = self.verifier(version) else {
+        let Some(key) = self.verifier(version) else {
             return Lookup::Unknown;
         };
         Lookup::Found(TrustedKey {
@@ -63,27 +72,32 @@ impl CallersView<'_> {
             profile: &set.verifier_profile,
             state,
             algorithm,
-            verifier,
+            verifier: Checker {
+                key,
+                tenant: Arc::clone(&set.tenant),
+            },
         })
     }
 
-    fn verifier<'t>(&self, version: &'t Version) -> Option<Verifier<'t>> {
+    fn verifier(&self, version: &Version) -> Option<VerifyingKey> {
         match &version.public {
-            Some(public) => public.verifier().map(|key| Verifier::Held(&**key)),
-            None => self.private.mac_verifier(version).map(Verifier::Shared),
+            Some(public) => public.verifier(self.private.engine()).cloned(),
+            None => self.private.mac_verifier(version),
         }
     }
 }
 
-impl Trust for CallersView<'_> {
-    fn key(&self, kid: &str) -> Lookup<'_> {
+impl<'a> View<'a> for CallersView<'a> {
+    type Key = Checker;
+
+    fn key(&self, kid: &str) -> Lookup<'a, Checker> {
         match self.tenant.and_then(|tenant| tenant.key(kid)) {
             Some(KeyRef { set, version }) if self.may_use(set) => self.trusted(set, version),
             _ => Lookup::Unknown,
         }
     }
 
-    fn only_key(&self, key_set: &str, algorithm: JwsAlgorithm) -> Lookup<'_> {
+    fn only_key(&self, key_set: &str, algorithm: JwsAlgorithm) -> Lookup<'a, Checker> {
         let set = self
             .tenant
             .and_then(|tenant| tenant.set(key_set))
@@ -101,5 +115,9 @@ impl Trust for CallersView<'_> {
             (Some(version), None) => self.trusted(set, version),
             _ => Lookup::Unknown,
         }
+    }
+
+    fn algorithm(checker: &Checker) -> Option<JwsAlgorithm> {
+        Some(checker.key.algorithm())
     }
 }

@@ -1,34 +1,70 @@
-//! Verifying: policy, then the rules that services and thin clients share.
+//! Verifying: policy, then the rules that services and thin clients share, with the signatures checked in the lanes.
+//!
+//! ```text
+//! begin (form, key, state)  -> job -> lanes -> the key once more, the rules -> verdict
+//! ```
+//!
+//! A batch goes through each step with all of its items, over one snapshot: grants are asked once for each set of demands, the
+//! lanes get all signatures at once, and no item has a future of its own.
 
-use jose::jwt::{Claims, NotVerified, RejectReason, Verified, VerifyRules, verify};
-use keyring::Use;
+use std::sync::Arc;
+
+use jose::jwt::{
+    Claims, NotVerified, Pending, Purpose, Question, RejectReason, Verified, VerifyRules, begin,
+};
+use jose::provider::Failed;
+use keyring::{State, Use};
 use service_kit::grants::Operation;
 use service_kit::identity::Caller;
+use tokio::time::Instant;
 
 use super::DataPlane;
-use super::trust::CallersView;
+use super::trust::{CallersView, Checker};
+use crate::keys::{Snapshot, StateRules};
+use crate::lanes::{Ask, LaneError, Message, VerifyJob};
 use crate::refusal::Refusal;
+
+/// What a token has to satisfy.
+#[derive(Debug)]
+pub struct Demands {
+    /// The tenant.
+    pub tenant: String,
+    /// The rules. They name the sets that may have signed it; none = every one that the caller may verify with.
+    pub rules: VerifyRules,
+    /// What stands before field names in refusals: `verify.` in a nested request or an item.
+    pub prefix: &'static str,
+}
 
 /// A token and what it has to satisfy.
 pub struct VerifyCommand {
-    /// The tenant.
-    pub tenant: String,
     /// The JWS in compact form.
     pub token: String,
-    /// The sets that may have signed it; empty = every one that the caller may verify with.
-    pub key_sets: Vec<String>,
-    /// Whether the audience goes unchecked.
-    pub audience_unchecked: bool,
-    /// What the token has to satisfy.
-    pub rules: VerifyRules,
-    /// What stands before field names in refusals: `verify.` in a nested request.
-    pub prefix: &'static str,
+    /// What it has to satisfy.
+    pub demands: Demands,
 }
 
 impl std::fmt::Debug for VerifyCommand {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("VerifyCommand")
-            .field("key_sets", &self.key_sets)
+            .field("demands", &self.demands)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One token of a batch.
+pub struct VerifyItem {
+    /// The JWS in compact form.
+    pub token: String,
+    /// Which of the batch's demands it has to satisfy.
+    pub demands: usize,
+    /// When its verdict is worth nothing any more.
+    pub due: Option<Instant>,
+}
+
+impl std::fmt::Debug for VerifyItem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("VerifyItem")
+            .field("demands", &self.demands)
             .finish_non_exhaustive()
     }
 }
@@ -36,35 +72,122 @@ impl std::fmt::Debug for VerifyCommand {
 /// The verdict on a token.
 pub type VerifyVerdict = Result<Verified<Claims>, RejectReason>;
 
+/// What a batch stands on: one snapshot, each set of demands with the caller's view, once the grants are there.
+struct Bench<'a> {
+    views: Vec<Result<CallersView<'a>, Refusal>>,
+    demands: &'a [Demands],
+    at: Instant,
+}
+
+/// An item whose signature is being checked.
+struct Waiting<'a> {
+    place: usize,
+    demands: &'a Demands,
+    pending: Pending<'a, CallersView<'a>>,
+}
+
 impl DataPlane {
     /// Judges a token.
     ///
     /// # Errors
     /// [`Refusal`]; what is wrong with the token is in the verdict.
-    pub fn verify(
+    pub async fn verify(
         &self,
         caller: &Caller,
-        command: &VerifyCommand,
+        command: VerifyCommand,
+        due: Option<Instant>,
     ) -> Result<VerifyVerdict, Refusal> {
-        self.may_verify_with(caller, command)?;
-        let verdict = self.judge(caller, command, &command.token)?;
-        self.metrics()
-            .verified(verdict.as_ref().err().map(|reason| reason.name()));
-        Ok(verdict)
+        let VerifyCommand { token, demands } = command;
+        self.may_verify_with(caller, &demands)?;
+        self.judge(caller, &demands, token, due).await
+    }
+
+    /// Judges tokens. Verdicts stand in the order of the items; a refusal is that of its item alone.
+    pub async fn verify_batch(
+        &self,
+        caller: &Caller,
+        demands: &[Demands],
+        items: Vec<VerifyItem>,
+    ) -> Vec<Result<VerifyVerdict, Refusal>> {
+        let snapshot = self.keys().snapshot_owned();
+        let views = demands.iter().map(|demands| {
+            let view = self.view(caller, demands, &snapshot);
+            self.may_verify_with(caller, demands).map(|()| view)
+        });
+        let bench = Bench {
+            views: views.collect(),
+            demands,
+            at: Instant::now(),
+        };
+        let mut jobs = Vec::with_capacity(items.len());
+        let mut waiting = Vec::with_capacity(items.len());
+        let mut verdicts = Vec::with_capacity(items.len());
+        for (place, item) in items.into_iter().enumerate() {
+            let begun = bench.begin(place, item);
+            verdicts.push(match begun {
+                Err(refusal) => Err(refusal),
+                Ok(Err(reason)) => Ok(Err(reason)),
+                Ok(Ok((job, one))) => {
+                    jobs.push(job);
+                    waiting.push(one);
+                    // until the lanes have answered
+                    Err(LaneError::Lost.into())
+                }
+            });
+        }
+        let outcomes = self.lanes().verify_all(jobs).await;
+        self.settle_all(&snapshot, waiting, outcomes, &mut verdicts);
+        self.released(verdicts)
+    }
+
+    fn settle_all(
+        &self,
+        then: &Arc<Snapshot>,
+        waiting: Vec<Waiting<'_>>,
+        outcomes: Vec<Result<Result<(), Failed>, LaneError>>,
+        verdicts: &mut [Result<VerifyVerdict, Refusal>],
+    ) {
+        let now = self.clock().unix_seconds();
+        // Jobs were given in the order of `waiting`, and outcomes come in the order of the jobs.
+        for (one, outcome) in waiting.into_iter().zip(outcomes) {
+            let Waiting {
+                place,
+                demands,
+                pending,
+            } = one;
+            let settled = outcome.map_err(Refusal::from).map(|outcome| {
+                self.still_verifies(then, demands, pending.kid())?;
+                pending.settle_by_external_check(outcome, now)
+            });
+            if let Some(verdict) = verdicts.get_mut(place) {
+                *verdict = settled;
+            }
+        }
+    }
+
+    /// The lease may have run out, or the machine been suspended, while signatures were checked.
+    fn released(
+        &self,
+        mut verdicts: Vec<Result<VerifyVerdict, Refusal>>,
+    ) -> Vec<Result<VerifyVerdict, Refusal>> {
+        if let Err(refusal) = self.may_verify() {
+            let judged = verdicts.iter_mut().filter(|verdict| verdict.is_ok());
+            judged.for_each(|verdict| *verdict = Err(refusal.clone()));
+        }
+        verdicts.iter().flatten().for_each(|one| self.count(one));
+        verdicts
     }
 
     /// Grants, existence and the lease.
     pub(super) fn may_verify_with(
         &self,
         caller: &Caller,
-        command: &VerifyCommand,
+        demands: &Demands,
     ) -> Result<(), Refusal> {
-        let VerifyCommand {
-            tenant, key_sets, ..
-        } = command;
+        let (tenant, key_sets) = (&demands.tenant, demands.rules.key_sets());
         self.access()
             .require_all(caller, Operation::Verify, tenant, key_sets)?;
-        if command.audience_unchecked {
+        if demands.rules.audience_unchecked() {
             self.access().require_all(
                 caller,
                 Operation::VerifyUncheckedAudience,
@@ -73,7 +196,7 @@ impl DataPlane {
             )?;
         }
         self.may_verify()?;
-        let field = if command.prefix.is_empty() {
+        let field = if demands.prefix.is_empty() {
             "key_sets"
         } else {
             "verify.key_sets"
@@ -96,30 +219,123 @@ impl DataPlane {
         })
     }
 
-    /// The verdict alone, on any token.
-    pub(super) fn judge(
+    /// The verdict alone, for a caller whose grants have been asked for.
+    pub(super) async fn judge(
         &self,
         caller: &Caller,
-        command: &VerifyCommand,
-        token: &str,
+        demands: &Demands,
+        token: String,
+        due: Option<Instant>,
     ) -> Result<VerifyVerdict, Refusal> {
-        let snapshot = self.keys().snapshot();
-        let view = CallersView {
-            caller,
-            access: self.access(),
-            tenant_name: &command.tenant,
-            tenant: snapshot.tenant(&command.tenant),
-            private: self.private(),
-            named: &command.key_sets,
-            audience_unchecked: command.audience_unchecked,
-        };
-        let verdict = match verify(token, &view, &command.rules, self.clock().unix_seconds()) {
-            Ok(claims) => Ok(claims),
-            Err(NotVerified::Rejected(reason)) => Err(reason),
-            // This view never says so: it is the service's own.
-            Err(NotVerified::AskService) => Err(RejectReason::UnknownKey),
+        let snapshot = self.keys().snapshot_owned();
+        let view = self.view(caller, demands, &snapshot);
+        let verdict = match begin(token, view, &demands.rules) {
+            Err(not) => Err(rejection(not)),
+            Ok((question, pending)) => {
+                let (ask, job) = job(question, due);
+                let outcome = self.lanes().verify(ask, job).await?;
+                let now = self.clock().unix_seconds();
+                self.still_verifies(&snapshot, demands, pending.kid())
+                    .and_then(|()| pending.settle_by_external_check(outcome, now))
+            }
         };
         self.may_verify()?;
+        self.count(&verdict);
         Ok(verdict)
     }
+
+    fn view<'a>(
+        &'a self,
+        caller: &'a Caller,
+        demands: &'a Demands,
+        snapshot: &'a Snapshot,
+    ) -> CallersView<'a> {
+        CallersView {
+            caller,
+            access: self.access(),
+            tenant_name: &demands.tenant,
+            tenant: snapshot.tenant(&demands.tenant),
+            private: self.private(),
+            named: demands.rules.key_sets(),
+            audience_unchecked: demands.rules.audience_unchecked(),
+        }
+    }
+
+    /// The key may have been revoked, or have left service, while the signature was checked.
+    fn still_verifies(
+        &self,
+        then: &Arc<Snapshot>,
+        demands: &Demands,
+        kid: &str,
+    ) -> Result<(), RejectReason> {
+        let now = self.keys().snapshot();
+        if Arc::ptr_eq(&now, then) {
+            return Ok(());
+        }
+        let key = now.tenant(&demands.tenant).and_then(|keys| keys.key(kid));
+        match key.map(|key| key.version.state) {
+            Some(State::Revoked) => Err(RejectReason::KeyRevoked),
+            Some(state) if state.verifies_access() => Ok(()),
+            Some(state) if state.verifies_hints() && demands.rules.purpose() == Purpose::Hint => {
+                Ok(())
+            }
+            _ => Err(RejectReason::UnknownKey),
+        }
+    }
+
+    fn count(&self, verdict: &VerifyVerdict) {
+        self.metrics()
+            .verified(verdict.as_ref().err().map(|reason| reason.name()));
+    }
 }
+
+type Begun<'a> = Result<((Ask, VerifyJob), Waiting<'a>), RejectReason>;
+
+impl<'a> Bench<'a> {
+    fn begin(&self, place: usize, item: VerifyItem) -> Result<Begun<'a>, Refusal> {
+        let VerifyItem {
+            token,
+            demands,
+            due,
+        } = item;
+        let found = self.views.get(demands).zip(self.demands.get(demands));
+        let (view, demands) = found.ok_or(Refusal::Internal("an item without demands"))?;
+        let view = view.as_ref().map_err(Refusal::clone)?;
+        if due.is_some_and(|due| due <= self.at) {
+            return Err(Refusal::DeadlineExceeded);
+        }
+        let begun = begin(token, *view, &demands.rules).map_err(rejection);
+        Ok(begun.map(|(question, pending)| {
+            let waiting = Waiting {
+                place,
+                demands,
+                pending,
+            };
+            (job(question, due), waiting)
+        }))
+    }
+}
+
+/// The signature to check. The token's own buffer becomes the message.
+fn job(question: Question<String, Checker>, deadline: Option<Instant>) -> (Ask, VerifyJob) {
+    let (Checker { key, tenant }, text, signature) = question.into_parts();
+    let len = text.len();
+    let job = VerifyJob {
+        key,
+        message: Message::head(text, len),
+        signature,
+    };
+    (Ask { tenant, deadline }, job)
+}
+
+fn rejection(not: NotVerified) -> RejectReason {
+    match not {
+        NotVerified::Rejected(reason) => reason,
+        // This view never says so: it is the service's own.
+        NotVerified::AskService => RejectReason::UnknownKey,
+    }
+}
+
+#[cfg(test)]
+#[path = "verify_tests.rs"]
+mod tests;

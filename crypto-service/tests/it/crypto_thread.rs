@@ -1,12 +1,13 @@
 //! What happens to the keys of a request that waits for a crypto thread.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use crypto_service::keys::{KeysWriter, PrivateKeys, Terms, Times, pair};
-use crypto_service::lanes::{Cost, Lanes};
+use crypto_service::lanes::{Ask, Class, Engine, LaneOptions, Lanes};
 use crypto_service::policy::Access;
 use crypto_service::usecase::{
-    DataPlane, DecryptCommand, EncryptCommand, Parts, Recipient, SignCommand,
+    DataPlane, DecryptCommand, DecryptItem, EncryptCommand, Parts, Recipient, SignCommand,
 };
 use crypto_service::{Refusal, ServiceMetrics};
 use keyring::State;
@@ -29,9 +30,12 @@ fn occupied(lanes: &Lanes) -> std::sync::mpsc::Sender<()> {
     let (release, released) = std::sync::mpsc::channel::<()>();
     let lanes = lanes.clone();
     tokio::spawn(async move {
-        lanes
-            .run(Cost::Queued, move || released.recv().is_err())
-            .await
+        let ask = Ask {
+            tenant: "default".into(),
+            deadline: None,
+        };
+        let work = move || released.recv().is_err();
+        lanes.run(ask, Class::Rsa2048, work).await
     });
     release
 }
@@ -40,7 +44,11 @@ fn occupied(lanes: &Lanes) -> std::sync::mpsc::Sender<()> {
 fn single_threaded() -> (DataPlane, KeysWriter, Lanes) {
     let clock = FakeClock::at(NOW);
     let (mut writer, keys) = pair(clock.shared(), Terms::default());
-    let lanes = Lanes::with(1, 16).unwrap();
+    let lanes = Lanes::start(LaneOptions {
+        threads: NonZeroUsize::MIN,
+        ..LaneOptions::default()
+    })
+    .unwrap();
     let plane = DataPlane::new(Parts {
         keys,
         access: Access::new(PolicyHandle::fixed(
@@ -48,7 +56,7 @@ fn single_threaded() -> (DataPlane, KeysWriter, Lanes) {
             Policy::parse(POLICY).unwrap(),
         )),
         lanes: lanes.clone(),
-        private: PrivateKeys::new(16),
+        private: PrivateKeys::new(16, Engine::single()),
         clock: clock.shared(),
         metrics: ServiceMetrics::new(&Metrics::new("test", "0")),
     });
@@ -94,12 +102,17 @@ async fn a_key_that_is_revoked_while_a_token_waits_opens_nothing() {
         };
         let command = DecryptCommand {
             tenant: "default".to_owned(),
-            token: plane.encrypt(&caller("token"), &encrypt).unwrap().token,
+            token: plane
+                .encrypt(&caller("token"), encrypt, None)
+                .await
+                .unwrap()
+                .token,
             key_sets: Vec::new(),
             field: "key_sets",
         };
         let (release, plane) = (occupied(&lanes), plane.clone());
-        let waiting = tokio::spawn(async move { plane.decrypt(&caller("auth"), command).await });
+        let waiting =
+            tokio::spawn(async move { plane.decrypt(&caller("auth"), command, None).await });
         waits(&waiting, &lanes).await;
         writer
             .replace(1, Times::default(), vec![set(state)])
@@ -108,6 +121,50 @@ async fn a_key_that_is_revoked_while_a_token_waits_opens_nothing() {
         let opened = waiting.await.unwrap().unwrap();
         assert_eq!(opened.is_some(), opens, "{state:?}");
     }
+}
+
+#[tokio::test]
+async fn a_key_that_is_revoked_while_a_batch_waits_opens_nothing_of_it() {
+    let (plane, mut writer, lanes) = single_threaded();
+    let (key, other) = (TestKey::new("RSA-OAEP-256"), TestKey::new("RSA-OAEP-256"));
+    let sets = |state| {
+        vec![
+            TestSet::encrypt("op/e", vec![key.clone().state(state)]).spec(1),
+            TestSet::encrypt("op/other", vec![other.clone()]).spec(1),
+        ]
+    };
+    writer
+        .replace(1, Times::default(), sets(State::Active))
+        .unwrap();
+    let mut items = Vec::new();
+    for key_set in ["op/e", "op/other", "op/e"] {
+        let encrypt = EncryptCommand {
+            tenant: "default".to_owned(),
+            payload: b"secret".to_vec(),
+            recipient: Recipient::KeySet(key_set.to_owned()),
+            alg: None,
+            enc: None,
+            cty: String::new(),
+        };
+        let made = plane.encrypt(&caller("token"), encrypt, None).await;
+        let command = DecryptCommand {
+            tenant: "default".to_owned(),
+            token: made.unwrap().token,
+            key_sets: Vec::new(),
+            field: "key_sets",
+        };
+        items.push(DecryptItem { command, due: None });
+    }
+    let release = occupied(&lanes);
+    let waiting = tokio::spawn(async move { plane.decrypt_batch(&caller("auth"), items).await });
+    waits(&waiting, &lanes).await;
+    writer
+        .replace(1, Times::default(), sets(State::Revoked))
+        .unwrap();
+    drop(release);
+    let opened = waiting.await.unwrap().into_iter();
+    let opened: Vec<_> = opened.map(|one| one.unwrap().is_some()).collect();
+    assert_eq!(opened, [false, true, false]);
 }
 
 #[tokio::test]
@@ -127,7 +184,8 @@ async fn a_key_that_is_revoked_while_a_signature_waits_signs_nothing() {
             typ: String::new(),
         };
         let (release, plane) = (occupied(&lanes), plane.clone());
-        let waiting = tokio::spawn(async move { plane.sign(&caller("token"), command).await });
+        let waiting =
+            tokio::spawn(async move { plane.sign(&caller("token"), command, None).await });
         waits(&waiting, &lanes).await;
         writer
             .replace(1, Times::default(), vec![set(state)])

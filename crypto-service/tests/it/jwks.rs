@@ -256,7 +256,7 @@ async fn metrics_tell_what_was_done() {
         "crypto_service_sign_lease_seconds 30",
         "crypto_service_verify_lease_seconds 60",
         "crypto_service_key_cache_misses_total 1",
-        "crypto_service_lane_queue_depth 0",
+        r#"crypto_service_lane_queue_depth{class="rsa-2048",operation="sign"} 0"#,
         "crypto_service_feed_connected 0",
     ] {
         assert!(text.contains(line), "{line} is missing in\n{text}");

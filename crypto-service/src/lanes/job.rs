@@ -1,0 +1,324 @@
+//! What stands in a line: a job with the right to answer it.
+
+use tokio::time::Instant;
+
+use super::call::{Appointment, Ticket, Waiting};
+use super::class::{Class, Kind};
+use super::compute::{self, Compute, Verdict, caught};
+use super::fair::Fair;
+use super::stats::{Lines, Stats};
+use super::{LaneError, SignJob, VerifyJob};
+
+/// Whatever can wait.
+pub(super) trait LaneJob: Sized + Send + 'static {
+    type Answer: Send + 'static;
+
+    fn kind(&self) -> Kind;
+
+    fn queued(self, ticket: Ticket<Self::Answer>) -> Job;
+
+    /// Does it here and now.
+    fn alone(self) -> Result<Self::Answer, LaneError>;
+
+    /// Does up to eight of one kind here and now.
+    fn together<I>(
+        compute: &Compute,
+        kind: Kind,
+        items: &mut Vec<(I, Self)>,
+        done: impl FnMut(I, Result<Self::Answer, LaneError>),
+    );
+}
+
+impl LaneJob for SignJob {
+    type Answer = String;
+
+    fn kind(&self) -> Kind {
+        self.key.kind()
+    }
+
+    fn queued(self, ticket: Ticket<String>) -> Job {
+        Job::Sign(ticket, self)
+    }
+
+    fn alone(self) -> Result<String, LaneError> {
+        compute::token(self)
+    }
+
+    fn together<I>(
+        compute: &Compute,
+        kind: Kind,
+        items: &mut Vec<(I, Self)>,
+        mut done: impl FnMut(I, Result<String, LaneError>),
+    ) {
+        compute.sign(
+            kind,
+            items,
+            |(_, job)| job,
+            |(to, job), signature| done(to, signature.map(|signature| job.token.finish(signature))),
+        );
+    }
+}
+
+impl LaneJob for VerifyJob {
+    type Answer = Verdict;
+
+    fn kind(&self) -> Kind {
+        self.key.kind()
+    }
+
+    fn queued(self, ticket: Ticket<Verdict>) -> Job {
+        Job::Verify(ticket, self)
+    }
+
+    fn alone(self) -> Result<Verdict, LaneError> {
+        Ok(compute::verdict(&self))
+    }
+
+    fn together<I>(
+        compute: &Compute,
+        kind: Kind,
+        items: &mut Vec<(I, Self)>,
+        mut done: impl FnMut(I, Result<Verdict, LaneError>),
+    ) {
+        compute.verify(
+            kind,
+            items,
+            |(_, job)| job,
+            |(to, _), verdict| done(to, Ok(verdict)),
+        );
+    }
+}
+
+/// Anything else, one at a time.
+pub(super) struct Other<F> {
+    pub(super) class: Class,
+    pub(super) work: F,
+}
+
+impl<T, F> LaneJob for Other<F>
+where
+    T: Send + 'static,
+    F: FnOnce() -> T + Send + 'static,
+{
+    type Answer = T;
+
+    fn kind(&self) -> Kind {
+        Kind::One(self.class)
+    }
+
+    fn queued(self, ticket: Ticket<T>) -> Job {
+        Job::Other(Box::new(Ticketed {
+            ticket,
+            work: self.work,
+        }))
+    }
+
+    fn alone(self) -> Result<T, LaneError> {
+        Ok((self.work)())
+    }
+
+    fn together<I>(
+        _compute: &Compute,
+        _kind: Kind,
+        items: &mut Vec<(I, Self)>,
+        mut done: impl FnMut(I, Result<T, LaneError>),
+    ) {
+        for (to, other) in items.drain(..) {
+            done(to, caught(other.work));
+        }
+    }
+}
+
+/// A job in a line.
+pub(super) enum Job {
+    Sign(Ticket<String>, SignJob),
+    Verify(Ticket<Verdict>, VerifyJob),
+    Other(Box<dyn Work>),
+}
+
+/// Work of whatever type, with the right to answer it.
+pub(super) trait Work: Send {
+    fn waits(&self, waiting: Waiting, stats: &Stats);
+    fn leaves(&self, stats: &Stats) -> bool;
+    fn is_wanted(&self) -> bool;
+    fn refuse(self: Box<Self>, error: LaneError);
+    fn run(self: Box<Self>);
+}
+
+struct Ticketed<T, F> {
+    ticket: Ticket<T>,
+    work: F,
+}
+
+impl<T, F> Work for Ticketed<T, F>
+where
+    T: Send + 'static,
+    F: FnOnce() -> T + Send + 'static,
+{
+    fn waits(&self, waiting: Waiting, stats: &Stats) {
+        self.ticket.waits(waiting, stats);
+    }
+
+    fn leaves(&self, stats: &Stats) -> bool {
+        self.ticket.leaves(stats)
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.ticket.is_wanted()
+    }
+
+    fn refuse(self: Box<Self>, error: LaneError) {
+        self.ticket.answer(Err(error));
+    }
+
+    fn run(self: Box<Self>) {
+        let Self { ticket, work } = *self;
+        ticket.answer(caught(work));
+    }
+}
+
+impl Job {
+    pub(super) fn waits(&self, waiting: Waiting, stats: &Stats) {
+        match self {
+            Self::Sign(ticket, _) => ticket.waits(waiting, stats),
+            Self::Verify(ticket, _) => ticket.waits(waiting, stats),
+            Self::Other(work) => work.waits(waiting, stats),
+        }
+    }
+
+    pub(super) fn leaves(&self, stats: &Stats) -> bool {
+        match self {
+            Self::Sign(ticket, _) => ticket.leaves(stats),
+            Self::Verify(ticket, _) => ticket.leaves(stats),
+            Self::Other(work) => work.leaves(stats),
+        }
+    }
+
+    /// See [`Ticket::appoint`]. Other work has no line in which a caller leads.
+    pub(super) fn appoint(&self) -> Appointment {
+        match self {
+            Self::Sign(ticket, _) => ticket.appoint(),
+            Self::Verify(ticket, _) => ticket.appoint(),
+            Self::Other(_) => Appointment::Declined,
+        }
+    }
+
+    pub(super) fn is_wanted(&self) -> bool {
+        match self {
+            Self::Sign(ticket, _) => ticket.is_wanted(),
+            Self::Verify(ticket, _) => ticket.is_wanted(),
+            Self::Other(work) => work.is_wanted(),
+        }
+    }
+
+    pub(super) fn refuse(self, error: LaneError) {
+        match self {
+            Self::Sign(ticket, _) => ticket.answer(Err(error)),
+            Self::Verify(ticket, _) => ticket.answer(Err(error)),
+            Self::Other(work) => work.refuse(error),
+        }
+    }
+}
+
+/// A job in a line, and until when.
+pub(super) struct Entry {
+    pub(super) job: Job,
+    pub(super) deadline: Option<Instant>,
+}
+
+impl Entry {
+    pub(super) fn is_late(&self, now: Instant) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= now)
+    }
+}
+
+/// Which line something is taken from.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'s> {
+    pub(super) stats: &'s Stats,
+    pub(super) lines: Lines,
+    pub(super) kind: Kind,
+}
+
+/// What a thread has taken. Its memory serves batch after batch.
+#[derive(Default)]
+pub(super) struct Batch {
+    signs: Vec<(Ticket<String>, SignJob)>,
+    verifies: Vec<(Ticket<Verdict>, VerifyJob)>,
+    others: Vec<Box<dyn Work>>,
+    late: Vec<Job>,
+    unwanted: Vec<Job>,
+}
+
+impl Batch {
+    pub(super) fn len(&self) -> usize {
+        self.signs.len() + self.verifies.len() + self.others.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0 && self.late.is_empty() && self.unwanted.is_empty()
+    }
+
+    /// Takes up to as many as are computed at once out of a line. What nobody wants any more, or not in time, is
+    /// sorted out; it is dropped and answered only when the line's lock is free again. Returns the cost of the rest.
+    pub(super) fn fill(&mut self, line: &mut Fair<Entry>, from: Source<'_>) -> u64 {
+        let Source { stats, lines, kind } = from;
+        let (turn, now, mut spent) = (stats.book(kind).cost(), Instant::now(), 0_u64);
+        while self.len() < kind.at_once() {
+            let Some((cost, entry)) = line.pop(turn) else {
+                break;
+            };
+            if !entry.job.leaves(stats) {
+                stats.dropped(kind, lines);
+                self.unwanted.push(entry.job);
+            } else if entry.is_late(now) {
+                self.late.push(entry.job);
+            } else {
+                spent = spent.saturating_add(cost);
+                self.add(entry.job);
+            }
+        }
+        spent
+    }
+
+    fn add(&mut self, job: Job) {
+        match job {
+            Job::Sign(ticket, job) => self.signs.push((ticket, job)),
+            Job::Verify(ticket, job) => self.verifies.push((ticket, job)),
+            Job::Other(work) => self.others.push(work),
+        }
+    }
+
+    /// Computes and answers. A panic loses what was taken, and nothing else.
+    pub(super) fn run(&mut self, compute: &Compute, kind: Kind) {
+        self.unwanted.clear();
+        for job in self.late.drain(..) {
+            compute.stats.refused(LaneError::DeadlineExceeded);
+            job.refuse(LaneError::DeadlineExceeded);
+        }
+        let fill = self.len();
+        if fill == 0 {
+            return;
+        }
+        let begin = Instant::now();
+        if caught(|| self.compute(compute, kind)).is_err() {
+            // What was taken is dropped, and so says that its answer is lost.
+            self.signs.clear();
+            self.verifies.clear();
+            self.others.clear();
+        }
+        compute.stats.book(kind).took(fill, begin.elapsed());
+    }
+
+    fn compute(&mut self, compute: &Compute, kind: Kind) {
+        if !self.signs.is_empty() {
+            SignJob::together(compute, kind, &mut self.signs, Ticket::answer);
+        }
+        if !self.verifies.is_empty() {
+            VerifyJob::together(compute, kind, &mut self.verifies, Ticket::answer);
+        }
+        for work in self.others.drain(..) {
+            work.run();
+        }
+    }
+}

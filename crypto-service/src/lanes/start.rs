@@ -1,0 +1,109 @@
+//! The crypto threads' start.
+
+use std::io;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Once};
+use std::thread;
+use std::time::Duration;
+
+use service_kit::layers::InFlight;
+
+use super::admission::Capacity;
+use super::class::{PerKind, PoolId};
+use super::compute::Compute;
+use super::crowd::Crowd;
+use super::leader::CallersLine;
+use super::pool::Pool;
+use super::stats::{Stats, nanos};
+use super::{Engine, Handle, Lanes, Shared};
+
+/// The lowest priority: what is slow yields to all else.
+const LOWEST_PRIORITY: i32 = 19;
+
+/// How many threads there are, and how much may wait for them.
+#[derive(Clone, Debug)]
+pub struct LaneOptions {
+    /// What computes.
+    pub engine: Engine,
+    /// Threads of each of the three kinds.
+    pub threads: NonZeroUsize,
+    /// The work that may wait for each thread, of each class, before callers are turned away.
+    pub queue: Duration,
+    /// The calls in flight in the service; without it, only those that are here are known.
+    pub in_flight: Option<InFlight>,
+}
+
+impl Default for LaneOptions {
+    fn default() -> Self {
+        Self {
+            engine: Engine::single(),
+            threads: thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            queue: Duration::from_millis(100),
+            in_flight: None,
+        }
+    }
+}
+
+impl Lanes {
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// The system refuses a thread.
+    pub fn start(options: LaneOptions) -> io::Result<Self> {
+        let LaneOptions {
+            engine,
+            threads,
+            queue,
+            in_flight,
+        } = options;
+        let count = u64::try_from(threads.get()).unwrap_or(u64::MAX);
+        let capacity = Capacity {
+            threads: count,
+            bound: nanos(queue).saturating_mul(count),
+        };
+        let shared = Arc::new(Shared {
+            compute: Compute {
+                engine,
+                stats: Stats::new(),
+            },
+            crowd: Crowd::new(in_flight),
+            rsa_2048: Pool::new(PoolId::Rsa2048, capacity),
+            large_rsa: Pool::new(PoolId::LargeRsa, capacity),
+            cheap: Pool::new(PoolId::Cheap, capacity),
+            callers: PerKind::new(|kind| CallersLine::new(kind, capacity)),
+        });
+        // Where a thread is refused, dropping the handle ends those that run.
+        let handle = Handle(Arc::clone(&shared));
+        for id in PoolId::ALL {
+            for number in 0..threads.get() {
+                spawn(&shared, id, number)?;
+            }
+        }
+        Ok(Self(Arc::new(handle)))
+    }
+}
+
+fn spawn(shared: &Arc<Shared>, id: PoolId, number: usize) -> io::Result<()> {
+    let shared = Arc::clone(shared);
+    let work = move || {
+        if id == PoolId::LargeRsa {
+            lower_priority();
+        }
+        shared.pool(id).work(&shared.compute);
+    };
+    thread::Builder::new()
+        // The kernel shows 15 characters.
+        .name(format!("{}-{number}", id.name()))
+        .spawn(work)
+        .map(|_runs_by_itself| ())
+}
+
+/// Of this thread alone: on Linux a priority belongs to a thread, and no id means the calling one.
+fn lower_priority() {
+    static SAID: Once = Once::new();
+    if let Err(error) = rustix::process::setpriority_process(None, LOWEST_PRIORITY) {
+        SAID.call_once(|| {
+            tracing::warn!(%error, "the threads for large RSA keys keep the usual priority");
+        });
+    }
+}
