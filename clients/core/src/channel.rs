@@ -10,13 +10,15 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::Uri;
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 use tonic::transport::{Channel as Connection, Endpoint};
 use tonic::{Response, Status};
 
 use crate::clock::Clock;
+use crate::coalesce::Lots;
 use crate::error::{Code, Error};
-use crate::options::{Options, OptionsError, Target};
+use crate::options::{Coalescing, Options, OptionsError, Target};
 use crate::retry::{Budget, Next, Repeat, RetryPolicy, Standing};
 use crate::tls::{Dial, Identity};
 
@@ -26,21 +28,27 @@ const REST: Duration = Duration::from_secs(1);
 /// A handle on the connections to a service; cheap to clone.
 #[derive(Clone)]
 pub struct Channel {
-    pool: Arc<Pool>,
+    pub(crate) pool: Arc<Pool>,
     deadline: Duration,
 }
 
-struct Pool {
+/// What the handles share.
+pub(crate) struct Pool {
     members: Vec<Member>,
     endpoints: usize,
     turn: AtomicUsize,
     budget: Budget,
     retry: RetryPolicy,
     clock: Arc<dyn Clock>,
+    /// Calls that wait to go out together; none where coalescing is off.
+    pub(crate) lots: Option<Lots>,
+    /// Where batches and streams are driven, so that they depend on no caller's task.
+    pub(crate) runtime: Handle,
 }
 
-struct Member {
-    endpoint: usize,
+/// One connection.
+pub(crate) struct Member {
+    pub(crate) endpoint: usize,
     connection: Connection,
     in_flight: AtomicUsize,
     /// On the boot clock, in milliseconds; until then the endpoint comes last.
@@ -54,7 +62,21 @@ pub struct Attempt {
     remaining: Duration,
 }
 
+/// How far a call has come: what it tried, and when it has to be done.
+pub(crate) struct Course {
+    pub(crate) end: Instant,
+    pub(crate) tried: Vec<usize>,
+    attempts: u32,
+}
+
 impl Attempt {
+    pub(crate) fn new(member: &Member, end: Instant) -> Self {
+        Self {
+            connection: member.connection.clone(),
+            remaining: end.saturating_duration_since(Instant::now()),
+        }
+    }
+
     /// The connection, for a generated client.
     #[must_use]
     pub fn connection(&self) -> Connection {
@@ -87,6 +109,9 @@ impl Channel {
             budget: Budget::full(),
             retry: options.retry,
             clock: Arc::clone(&options.clock),
+            lots: (options.coalescing == Coalescing::On).then(Lots::default),
+            // The connections above are driven by the same runtime: without one they have panicked already.
+            runtime: Handle::current(),
         };
         Ok(Self {
             pool: Arc::new(pool),
@@ -118,57 +143,103 @@ impl Channel {
         F: Fn(Attempt) -> A,
         A: Future<Output = Result<Response<T>, Status>>,
     {
-        let end = Instant::now() + self.deadline;
-        let mut tried = Vec::new();
-        let mut attempts = 0;
+        self.repeated(repeat, |next| {
+            let made = attempt(next);
+            async move {
+                made.await
+                    .map(Response::into_inner)
+                    .map_err(|status| Error::from_status(&status))
+            }
+        })
+        .await
+    }
+
+    /// As [`Channel::call`], where the attempt reads its own answer.
+    pub(crate) async fn repeated<T, F, A>(&self, repeat: Repeat, attempt: F) -> Result<T, Error>
+    where
+        F: Fn(Attempt) -> A,
+        A: Future<Output = Result<T, Error>>,
+    {
+        let mut course = self.begin();
         loop {
-            let member = self.pool.pick(&tried)?;
-            let error = match self.attempt(member, end, &attempt).await {
+            let member = self.pool.pick(&course.tried)?;
+            let error = match self.attempt(member, course.end, &attempt).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
-            attempts += 1;
-            tried.push(member.endpoint);
-            let untried = (0..self.pool.endpoints).any(|endpoint| !tried.contains(&endpoint));
-            let standing = Standing {
-                attempts,
-                untried,
-                remaining: end.saturating_duration_since(Instant::now()),
-            };
-            match self.pool.retry.next(&error, repeat, standing) {
-                Next::Elsewhere if self.pool.budget.withdraw() => {}
-                Next::After(pause) if self.pool.budget.withdraw() => {
-                    tokio::time::sleep(pause).await
-                }
-                _ => return Err(error),
-            }
+            self.again(&mut course, repeat, error, Some(member.endpoint))
+                .await?;
         }
     }
 
-    async fn attempt<T, F, A>(&self, member: &Member, end: Instant, attempt: &F) -> Result<T, Error>
+    /// A call begins.
+    pub(crate) fn begin(&self) -> Course {
+        Course {
+            end: Instant::now() + self.deadline,
+            tried: Vec::new(),
+            attempts: 0,
+        }
+    }
+
+    /// After a failed attempt at `endpoint`: returns when it is time for the next one, or with the error where there is none.
+    pub(crate) async fn again(
+        &self,
+        course: &mut Course,
+        repeat: Repeat,
+        error: Error,
+        endpoint: Option<usize>,
+    ) -> Result<(), Error> {
+        course.attempts += 1;
+        course.tried.extend(endpoint);
+        let untried = (0..self.pool.endpoints).any(|endpoint| !course.tried.contains(&endpoint));
+        let standing = Standing {
+            attempts: course.attempts,
+            untried,
+            remaining: course.end.saturating_duration_since(Instant::now()),
+        };
+        match self.pool.retry.next(&error, repeat, standing) {
+            Next::Elsewhere if self.pool.budget.withdraw() => Ok(()),
+            Next::After(pause) if self.pool.budget.withdraw() => {
+                tokio::time::sleep(pause).await;
+                Ok(())
+            }
+            _ => Err(error),
+        }
+    }
+
+    /// One try over `member`.
+    pub(crate) async fn attempt<T, F, A>(
+        &self,
+        member: &Member,
+        end: Instant,
+        attempt: F,
+    ) -> Result<T, Error>
     where
-        F: Fn(Attempt) -> A,
-        A: Future<Output = Result<Response<T>, Status>>,
+        F: FnOnce(Attempt) -> A,
+        A: Future<Output = Result<T, Error>>,
     {
-        let remaining = end.saturating_duration_since(Instant::now());
-        let busy = Busy::new(member);
-        let made = attempt(Attempt {
-            connection: member.connection.clone(),
-            remaining,
-        });
+        let busy = Busy::new(member, 1);
+        let made = attempt(Attempt::new(member, end));
         let result = match tokio::time::timeout_at(end, made).await {
-            Ok(answer) => answer
-                .map(Response::into_inner)
-                .map_err(|status| Error::from_status(&status)),
-            Err(_elapsed) => Err(Error::deadline(self.deadline)),
+            Ok(answer) => answer,
+            Err(_elapsed) => Err(self.too_late()),
         };
         drop(busy);
         self.pool.note(member, &result);
         result
     }
 
+    /// What a call fails with when its deadline has passed.
+    pub(crate) fn too_late(&self) -> Error {
+        Error::deadline(self.deadline)
+    }
+
+    /// How long a call may take.
+    pub(crate) fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
     /// A connection for a stream that has no deadline, not to the endpoint `after` where there is another.
-    #[cfg(feature = "local-verify")]
     pub(crate) fn for_stream(&self, after: Option<usize>) -> Result<(usize, Connection), Error> {
         let member = self.pool.pick(after.as_slice())?;
         Ok((member.endpoint, member.connection.clone()))
@@ -186,7 +257,7 @@ impl fmt::Debug for Channel {
 
 impl Pool {
     /// The least busy one, in turn among equals; endpoints that were tried, or could not be reached a moment ago, come last.
-    fn pick(&self, tried: &[usize]) -> Result<&Member, Error> {
+    pub(crate) fn pick(&self, tried: &[usize]) -> Result<&Member, Error> {
         let now = millis(self.clock.boot());
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let (before, from) = self.members.split_at(turn % self.members.len().max(1));
@@ -202,7 +273,18 @@ impl Pool {
         picked.ok_or_else(|| Error::new(Code::Unavailable, "the channel has no endpoint"))
     }
 
-    fn note<T>(&self, member: &Member, result: &Result<T, Error>) {
+    /// An endpoint whose stream has ended comes last for a while.
+    pub(crate) fn rest(&self, endpoint: usize, error: &Error) {
+        let result: Result<(), _> = Err(error.clone());
+        let at_endpoint = |member: &&Member| member.endpoint == endpoint;
+        self.members
+            .iter()
+            .filter(at_endpoint)
+            .for_each(|member| self.note(member, &result));
+    }
+
+    /// What an answer, or the want of one, says about the endpoint.
+    pub(crate) fn note<T>(&self, member: &Member, result: &Result<T, Error>) {
         match result {
             Ok(_) => self.budget.deposit(),
             Err(error) if error.code() == Code::Unavailable => {
@@ -226,19 +308,25 @@ impl Member {
     }
 }
 
-/// Counts a call while it is in flight, also when its future is dropped.
-struct Busy<'a>(&'a AtomicUsize);
+/// Counts calls while they are in flight, also when their future is dropped.
+pub(crate) struct Busy<'a> {
+    in_flight: &'a AtomicUsize,
+    calls: usize,
+}
 
 impl<'a> Busy<'a> {
-    fn new(member: &'a Member) -> Self {
-        member.in_flight.fetch_add(1, Ordering::Relaxed);
-        Self(&member.in_flight)
+    pub(crate) fn new(member: &'a Member, calls: usize) -> Self {
+        member.in_flight.fetch_add(calls, Ordering::Relaxed);
+        Self {
+            in_flight: &member.in_flight,
+            calls,
+        }
     }
 }
 
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.in_flight.fetch_sub(self.calls, Ordering::Relaxed);
     }
 }
 

@@ -8,12 +8,15 @@ use crypto_proto::jwks::v1::jwks_service_client::JwksServiceClient;
 use crypto_proto::jwt::v1::jwt_service_client::JwtServiceClient;
 
 use crate::channel::Channel;
+use crate::coalesce::{Decrypting, Encrypting, Signing, Verifying};
 use crate::error::Error;
 use crate::request::{
-    Decrypt, DecryptThenVerify, Decryption, Encrypt, EncryptedToken, Jwks, NestedToken, Sign,
-    SignThenEncrypt, SignedToken, Verdict, Verify,
+    Decrypt, DecryptBatch, DecryptThenVerify, Decryption, Encrypt, EncryptBatch, EncryptedToken,
+    Jwks, NestedToken, Sign, SignBatch, SignThenEncrypt, SignedItem, SignedToken, Verdict, Verify,
+    VerifyBatch, bounded, results,
 };
 use crate::retry::Repeat;
+use crate::stream::{SignStream, VerifyStream};
 
 /// Every call of the crypto-service that this version serves. Cheap to clone.
 ///
@@ -59,9 +62,7 @@ impl CryptoClient {
     /// # Errors
     /// UNAVAILABLE (NOT_READY) while the set has no Active key; else as every call.
     pub async fn sign(&self, sign: &Sign) -> Result<SignedToken, Error> {
-        call!(self, JwtServiceClient.sign(sign.wire()))
-            .await
-            .and_then(SignedToken::read)
+        self.channel.coalesced::<Signing>(sign).await
     }
 
     /// Verifies a token at the service. Needs the grant `verify`.
@@ -69,9 +70,7 @@ impl CryptoClient {
     /// # Errors
     /// As every call; what is wrong with the token is a verdict.
     pub async fn verify(&self, verify: &Verify) -> Result<Verdict, Error> {
-        call!(self, JwtServiceClient.verify(verify.wire()))
-            .await
-            .and_then(Verdict::read)
+        self.channel.coalesced::<Verifying>(verify).await
     }
 
     /// Signs claims and encrypts the token. Needs `sign`, and `encrypt` or `encrypt-to-jwk`.
@@ -99,9 +98,7 @@ impl CryptoClient {
     /// # Errors
     /// As every call.
     pub async fn encrypt(&self, encrypt: &Encrypt) -> Result<EncryptedToken, Error> {
-        call!(self, JweServiceClient.encrypt(encrypt.wire()))
-            .await
-            .and_then(EncryptedToken::read)
+        self.channel.coalesced::<Encrypting>(encrypt).await
     }
 
     /// Decrypts a token. Needs `decrypt`.
@@ -109,9 +106,95 @@ impl CryptoClient {
     /// # Errors
     /// As every call; what is wrong with the token is a verdict.
     pub async fn decrypt(&self, decrypt: &Decrypt) -> Result<Decryption, Error> {
-        call!(self, JweServiceClient.decrypt(decrypt.wire()))
+        self.channel.coalesced::<Decrypting>(decrypt).await
+    }
+
+    /// Signs the tokens of a batch in one call. Each fails on its own; the results stand in the order of the items.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT for no items, more than 1,000, or a reference of another batch, before anything is sent; else as every call.
+    pub async fn sign_batch(
+        &self,
+        batch: &SignBatch,
+    ) -> Result<Vec<Result<SignedItem, Error>>, Error> {
+        batch.check()?;
+        call!(self, JwtServiceClient.sign_batch(batch.to_request()))
             .await
-            .and_then(Decryption::read)
+            .and_then(|answer| results(answer.results, batch.len(), SignedItem::read))
+    }
+
+    /// As [`CryptoClient::sign_batch`], where every token is needed: the first item that fails is how the call fails, and it is
+    /// repeated as one call is: where an item finds no key or too much load, the whole batch is asked for again.
+    ///
+    /// # Errors
+    /// As [`CryptoClient::sign_batch`] and [`CryptoClient::sign`].
+    pub async fn sign_all(&self, batch: &SignBatch) -> Result<Vec<SignedItem>, Error> {
+        batch.check()?;
+        let signed = self.channel.repeated(Repeat::Harmless, |attempt| {
+            let request = attempt.request(batch.to_request());
+            async move {
+                let mut client = JwtServiceClient::new(attempt.connection());
+                let answer = client.sign_batch(request).await;
+                let answer = answer.map_err(|status| Error::from_status(&status))?;
+                let signed = results(answer.into_inner().results, batch.len(), SignedItem::read)?;
+                signed.into_iter().collect()
+            }
+        });
+        signed.await
+    }
+
+    /// Verifies the tokens of a batch in one call. The results stand in the order of the items.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT for no items or more than 1,000, before anything is sent; else as every call.
+    pub async fn verify_batch(
+        &self,
+        batch: &VerifyBatch,
+    ) -> Result<Vec<Result<Verdict, Error>>, Error> {
+        bounded(batch.len())?;
+        call!(self, JwtServiceClient.verify_batch(batch.to_request()))
+            .await
+            .and_then(|answer| results(answer.results, batch.len(), Verdict::read_item))
+    }
+
+    /// Encrypts the payloads of a batch in one call. The results stand in the order of the items.
+    ///
+    /// # Errors
+    /// As [`CryptoClient::verify_batch`].
+    pub async fn encrypt_batch(
+        &self,
+        batch: &EncryptBatch,
+    ) -> Result<Vec<Result<EncryptedToken, Error>>, Error> {
+        bounded(batch.len())?;
+        call!(self, JweServiceClient.encrypt_batch(batch.to_request()))
+            .await
+            .and_then(|answer| results(answer.results, batch.len(), EncryptedToken::read_item))
+    }
+
+    /// Decrypts the tokens of a batch in one call. The results stand in the order of the items.
+    ///
+    /// # Errors
+    /// As [`CryptoClient::verify_batch`].
+    pub async fn decrypt_batch(
+        &self,
+        batch: &DecryptBatch,
+    ) -> Result<Vec<Result<Decryption, Error>>, Error> {
+        bounded(batch.len())?;
+        call!(self, JweServiceClient.decrypt_batch(batch.to_request()))
+            .await
+            .and_then(|answer| results(answer.results, batch.len(), Decryption::read_item))
+    }
+
+    /// Signs over one stream, with this client's deadline for each token. It opens with the first token.
+    #[must_use]
+    pub fn sign_stream(&self) -> SignStream {
+        SignStream::over(self.channel.clone())
+    }
+
+    /// Verifies over one stream, with this client's deadline for each token. It opens with the first token.
+    #[must_use]
+    pub fn verify_stream(&self) -> VerifyStream {
+        VerifyStream::over(self.channel.clone())
     }
 
     /// The JWK Set of a tenant (empty = `default`), or of one issuer of it (empty = all).

@@ -35,6 +35,20 @@ impl TlsFiles {
     }
 }
 
+/// Whether concurrent calls of a channel share rpcs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Coalescing {
+    /// Four calls of a kind and a cost go out at once, each as it is; what arrives while they are out goes out as one batch as
+    /// soon as one of them returns. Nothing waits for a timer.
+    ///
+    /// A call that went out as it is keeps its place until its future ends or is dropped: a future that was begun and is then no
+    /// longer polled lets others wait for it, until their deadlines at worst.
+    #[default]
+    On,
+    /// Every call is an rpc of its own.
+    Off,
+}
+
 /// Why a channel cannot be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -68,6 +82,7 @@ pub struct Options {
     pub(crate) keep_alive: (Duration, Duration),
     pub(crate) windows: (u32, u32),
     pub(crate) retry: RetryPolicy,
+    pub(crate) coalescing: Coalescing,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -85,6 +100,7 @@ impl Options {
             keep_alive: (Duration::from_secs(10), Duration::from_secs(5)),
             windows: (1 << 20, 4 << 20),
             retry: RetryPolicy::default(),
+            coalescing: Coalescing::default(),
             clock: Arc::new(SystemClock),
         }
     }
@@ -142,6 +158,13 @@ impl Options {
     #[must_use]
     pub fn retry(mut self, retry: RetryPolicy) -> Self {
         self.retry = retry;
+        self
+    }
+
+    /// Whether calls that would have to wait go out together. Default: [`Coalescing::On`].
+    #[must_use]
+    pub fn coalescing(mut self, coalescing: Coalescing) -> Self {
+        self.coalescing = coalescing;
         self
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use client_core::request::Recipient;
 use client_core::{Claims, CryptoClient, Options, TlsFiles};
-use client_token::{AccessToken, IdToken, TokenClient};
+use client_token::{AccessToken, IdToken, IssuedIdToken, TokenClient, TokenRequest};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -27,22 +27,27 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .scope("openid profile")
         .claims(Claims::from_json(r#"{"roles":["reader"]}"#)?)
         .lifetime(Duration::from_secs(600));
-    let access = tokens.access_token(&access).await?;
-    println!("access token {} signed with {}", access.jti, access.kid);
-
     let id = IdToken::new("alice", "web")
         .nonce("n-0S6_WzA2Mj")
-        .amr("pwd")
-        .access_token(&access.token);
-    let signed = tokens.id_token(&id).await?;
-    println!("ID token {} signed with {}", signed.jti, signed.kid);
+        .amr("pwd");
 
-    // The same, for the holder of an encryption key only.
-    let recipient = Recipient::KeySet("op/encryption".to_owned());
-    let nested = tokens.nested_id_token(&id, recipient, "", "").await?;
+    // One call signs both; the ID token's at_hash names the access token.
+    let request = TokenRequest::new(access.clone()).id_token(id.clone());
+    let response = tokens.token_response(&request).await?;
     println!(
-        "nested ID token {} encrypted to {}",
-        nested.jti, nested.encryption_kid
+        "access token {} signed with {}",
+        response.access.jti, response.access.kid
     );
+    println!("ID token issued: {}", response.id.is_some());
+
+    // The same, with an ID token for the holder of an encryption key only.
+    let recipient = Recipient::KeySet("op/encryption".to_owned());
+    let request = TokenRequest::new(access).encrypted_id_token(id, recipient);
+    if let Some(IssuedIdToken::Nested(nested)) = tokens.token_response(&request).await?.id {
+        println!(
+            "nested ID token {} encrypted to {}",
+            nested.jti, nested.encryption_kid
+        );
+    }
     Ok(())
 }

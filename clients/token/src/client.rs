@@ -100,10 +100,7 @@ impl TokenClient {
     /// # Errors
     /// [`TokenError::Claims`], [`TokenError::Call`].
     pub async fn access_token(&self, token: &AccessToken) -> Result<SignedToken, TokenError> {
-        let sign = self
-            .to_sign(&self.sets.access, &token.to_claims()?, token.lifetime)
-            .typ("at+jwt");
-        Ok(self.crypto.sign(&sign).await?)
+        Ok(self.crypto.sign(&self.access_to_sign(token)?).await?)
     }
 
     /// Signs an ID token.
@@ -111,7 +108,8 @@ impl TokenClient {
     /// `at_hash` and `c_hash` need the hash of the algorithm that signs (OpenID Connect Core 3.1.3.6), which is known only once the
     /// service has signed: a rotation may change it at any moment. So the client presumes the algorithm that it saw last, reads the one
     /// in the signed token's header, and where the hashes differ signs again before the token leaves. That costs one more call
-    /// after a change of algorithm and nothing otherwise.
+    /// after a change of algorithm and nothing otherwise. Where the access token is signed along with it,
+    /// [`TokenClient::token_response`] needs none of this.
     ///
     /// # Errors
     /// [`TokenError::Claims`], [`TokenError::Call`], [`TokenError::Unsettled`].
@@ -164,8 +162,7 @@ impl TokenClient {
     /// # Errors
     /// [`TokenError::Claims`], [`TokenError::Call`].
     pub async fn refresh_token(&self, token: &RefreshToken) -> Result<SignedToken, TokenError> {
-        let sign = self.to_sign(&self.sets.refresh, &token.to_claims()?, token.lifetime);
-        Ok(self.crypto.sign(&sign).await?)
+        Ok(self.crypto.sign(&self.refresh_to_sign(token)?).await?)
     }
 
     /// Verifies a refresh token that a client redeems; always at the service, where a revocation is known first.
@@ -193,6 +190,24 @@ impl TokenClient {
         })?;
         self.signer.saw(kid, named);
         Ok(named)
+    }
+
+    pub(crate) fn crypto(&self) -> &CryptoClient {
+        &self.crypto
+    }
+
+    pub(crate) fn access_to_sign(&self, token: &AccessToken) -> Result<Sign, ClaimsError> {
+        let sign = self.to_sign(&self.sets.access, &token.to_claims()?, token.lifetime);
+        Ok(sign.typ("at+jwt"))
+    }
+
+    pub(crate) fn refresh_to_sign(&self, token: &RefreshToken) -> Result<Sign, ClaimsError> {
+        Ok(self.to_sign(&self.sets.refresh, &token.to_claims()?, token.lifetime))
+    }
+
+    /// An ID token whose hashes the service adds.
+    pub(crate) fn unhashed_id_to_sign(&self, token: &IdToken) -> Result<Sign, ClaimsError> {
+        Ok(self.to_sign(&self.sets.id, &token.to_unhashed_claims()?, token.lifetime))
     }
 
     fn id_to_sign(

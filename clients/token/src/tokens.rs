@@ -231,13 +231,36 @@ impl IdToken {
 
     pub(crate) fn to_claims(&self, algorithm: SigningAlgorithm) -> Result<Claims, ClaimsError> {
         let hash = |token: &String| half_hash(&Ring, algorithm, token);
-        let claims = Claims::new()
+        let claims = self
+            .named()?
+            .with_some("at_hash", self.hashed.access_token.as_ref().map(hash))?
+            .with_some("c_hash", self.hashed.code.as_ref().map(hash))?;
+        self.completed(claims)
+    }
+
+    /// The claims without hashes, for a service that adds them; refused where the token names an access token, which is not the one
+    /// that is signed along with it.
+    pub(crate) fn to_unhashed_claims(&self) -> Result<Claims, ClaimsError> {
+        if self.hashed.access_token.is_some() {
+            return Err(ClaimsError::Duplicate("at_hash".to_owned()));
+        }
+        self.completed(self.named()?)
+    }
+
+    /// The code that is issued along with it.
+    pub(crate) fn hashed_code(&self) -> Option<&str> {
+        self.hashed.code.as_deref()
+    }
+
+    fn named(&self) -> Result<Claims, ClaimsError> {
+        Claims::new()
             .with("sub", &self.subject)?
             .with("aud", &self.client_id)?
             .with_some("nonce", self.nonce.as_deref())?
-            .with_some("sid", self.sid.as_deref())?
-            .with_some("at_hash", self.hashed.access_token.as_ref().map(hash))?
-            .with_some("c_hash", self.hashed.code.as_ref().map(hash))?;
+            .with_some("sid", self.sid.as_deref())
+    }
+
+    fn completed(&self, claims: Claims) -> Result<Claims, ClaimsError> {
         self.authentication
             .add_to(claims)?
             .with_all(self.extra.clone())

@@ -7,11 +7,13 @@ mod serve;
 
 use std::sync::{Arc, Mutex};
 
-use client_core::request::Recipient;
-use client_core::{Claims, CryptoClient};
+use client_core::request::{EncryptTo, Recipient};
+use client_core::{Claims, ClaimsError, Code, CryptoClient};
 use client_token::{
-    AccessToken, IdToken, KeySets, RefreshToken, SigningAlgorithm, TokenClient, TokenError,
+    AccessToken, IdToken, IssuedIdToken, KeySets, RefreshToken, SigningAlgorithm, TokenClient,
+    TokenError, TokenRequest,
 };
+use crypto_proto::batch::v1::ItemError;
 use crypto_proto::jwks::v1::jwks_service_server::{JwksService, JwksServiceServer};
 use crypto_proto::jwks::v1::{
     GetJwksRequest, GetJwksResponse, WatchTrustRequest, WatchTrustResponse,
@@ -19,9 +21,10 @@ use crypto_proto::jwks::v1::{
 use crypto_proto::jwt::v1::jwt_service_server::{JwtService, JwtServiceServer};
 use crypto_proto::jwt::v1::sign_request::ClaimsInput;
 use crypto_proto::jwt::v1::{
-    DecryptThenVerifyRequest, DecryptThenVerifyResponse, RejectReason, RejectedToken, SignRequest,
-    SignResponse, SignThenEncryptRequest, SignThenEncryptResponse, VerifyRequest, VerifyResponse,
-    verify_response,
+    DecryptThenVerifyRequest, DecryptThenVerifyResponse, RejectReason, RejectedToken,
+    SignBatchItem, SignBatchRequest, SignBatchResponse, SignBatchResult, SignRequest, SignResponse,
+    SignThenEncryptRequest, SignThenEncryptResponse, VerifyRequest, VerifyResponse,
+    sign_batch_result, verify_response,
 };
 use jose::base64url;
 use serve::{Pki, Served};
@@ -36,6 +39,9 @@ struct Fake {
     algorithms: Mutex<Vec<SigningAlgorithm>>,
     signed: Mutex<Vec<SignRequest>>,
     verified: Mutex<Vec<VerifyRequest>>,
+    batches: Mutex<Vec<SignBatchRequest>>,
+    /// The item that the next batch refuses.
+    refused: Mutex<Option<(usize, ItemError)>>,
 }
 
 impl Fake {
@@ -102,6 +108,32 @@ impl JwtService for Fake {
         Ok(Response::new(nested))
     }
 
+    async fn sign_batch(
+        &self,
+        request: Request<SignBatchRequest>,
+    ) -> Result<Response<SignBatchResponse>, Status> {
+        let request = request.into_inner();
+        let refused = self.refused.lock().unwrap().take();
+        let result = |(position, item): (usize, &SignBatchItem)| {
+            let signed = SignResponse {
+                token: format!("token.{position}"),
+                kid: item.sign.as_ref().unwrap().key_set.clone(),
+                ..SignResponse::default()
+            };
+            let error = refused.clone().filter(|(refused, _)| *refused == position);
+            SignBatchResult {
+                result: Some(match error {
+                    Some((_, error)) => sign_batch_result::Result::Error(error),
+                    None => sign_batch_result::Result::Signed(signed),
+                }),
+                encryption_kid: "recipient".into(),
+            }
+        };
+        let results = request.items.iter().enumerate().map(result).collect();
+        self.batches.lock().unwrap().push(request);
+        Ok(Response::new(SignBatchResponse { results }))
+    }
+
     async fn decrypt_then_verify(
         &self,
         _: Request<DecryptThenVerifyRequest>,
@@ -137,6 +169,8 @@ async fn world(algorithms: &[SigningAlgorithm]) -> (Pki, Served, Arc<Fake>, Toke
         algorithms,
         signed: Mutex::default(),
         verified: Mutex::default(),
+        batches: Mutex::default(),
+        refused: Mutex::default(),
     });
     let routes = Routes::new(JwtServiceServer::from_arc(Arc::clone(&fake)))
         .add_service(JwksServiceServer::from_arc(Arc::clone(&fake)));
@@ -293,4 +327,150 @@ async fn a_claim_given_twice_is_refused_before_any_call() {
     let refused = client.id_token(&id_token().claims(extra)).await;
     assert!(matches!(refused, Err(TokenError::Claims(_))), "{refused:?}");
     assert!(fake.signed.lock().unwrap().is_empty());
+}
+
+fn access() -> AccessToken {
+    AccessToken::new("alice", "web", "https://api.example.com")
+}
+
+fn claims_of(item: &SignBatchItem) -> Claims {
+    match item.sign.clone().unwrap().claims_input.unwrap() {
+        ClaimsInput::ClaimsJson(json) => Claims::from_json(&json).unwrap(),
+        ClaimsInput::Claims(_) => Claims::new(),
+    }
+}
+
+#[tokio::test]
+async fn a_whole_token_response_is_one_call() {
+    let (_pki, _served, fake, client) = world(&[SigningAlgorithm::Rs256]).await;
+    let id = IdToken::new("alice", "web").nonce("n").code("the code");
+    let refresh = RefreshToken::new("alice", "web", "https://op.example.com");
+    let to = EncryptTo::new(recipient())
+        .alg("RSA-OAEP-256")
+        .enc("A256GCM");
+    let request = TokenRequest::new(access())
+        .encrypted_id_token(id, to)
+        .refresh_token(refresh)
+        .request_id("r");
+    let response = client.token_response(&request).await.unwrap();
+    assert_eq!(
+        (
+            response.access.token.as_str(),
+            response.refresh.unwrap().token.as_str()
+        ),
+        ("token.0", "token.2")
+    );
+    let Some(IssuedIdToken::Nested(nested)) = response.id else {
+        panic!("{:?}", response.id)
+    };
+    assert_eq!(
+        (nested.token.as_str(), nested.encryption_kid.as_str()),
+        ("token.1", "recipient")
+    );
+    let batches = fake.batches.lock().unwrap();
+    let [batch] = batches.as_slice() else {
+        panic!("one call: {batches:?}")
+    };
+    assert_eq!(batch.request_id, "r");
+    let sent: Vec<_> = batch
+        .items
+        .iter()
+        .map(|item| item.sign.clone().unwrap())
+        .collect();
+    let sets: Vec<_> = sent
+        .iter()
+        .map(|sign| (sign.key_set.as_str(), sign.typ.as_str()))
+        .collect();
+    assert_eq!(
+        sets,
+        [
+            ("op/access-token", "at+jwt"),
+            ("op/id-token", ""),
+            ("op/refresh-token", "")
+        ]
+    );
+    let id = &batch.items[1];
+    assert_eq!(
+        (id.at_hash_of, id.c_hash, id.c_hash_code.as_str()),
+        (Some(0), None, "the code")
+    );
+    let encrypt_to = id.encrypt_to.as_ref().unwrap();
+    assert_eq!(
+        (encrypt_to.alg.as_str(), encrypt_to.enc.as_str()),
+        ("RSA-OAEP-256", "A256GCM")
+    );
+    assert_eq!(
+        claims_of(id).to_json(),
+        r#"{"sub":"alice","aud":"web","nonce":"n"}"#
+    );
+    assert!(fake.signed.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_token_response_holds_what_was_asked_for() {
+    let (_pki, _served, fake, client) = world(&[SigningAlgorithm::Rs256]).await;
+    let response = client
+        .token_response(&TokenRequest::new(access()))
+        .await
+        .unwrap();
+    assert_eq!((response.id, response.refresh), (None, None));
+    let request = TokenRequest::new(access()).id_token(IdToken::new("alice", "web"));
+    let id = client.token_response(&request).await.unwrap().id.unwrap();
+    assert!(
+        matches!(&id, IssuedIdToken::Signed(_)) && id.token() == "token.1",
+        "{id:?}"
+    );
+    let batches = fake.batches.lock().unwrap();
+    let item = &batches[1].items[1];
+    assert!(item.c_hash_code.is_empty() && item.encrypt_to.is_none());
+}
+
+#[tokio::test]
+async fn a_token_response_lacks_no_token() {
+    let (_pki, _served, fake, client) = world(&[SigningAlgorithm::Rs256]).await;
+    let refused = |code: i32, reason: &str| ItemError {
+        code,
+        reason: reason.into(),
+        ..ItemError::default()
+    };
+    let request = TokenRequest::new(access()).id_token(IdToken::new("alice", "web"));
+    *fake.refused.lock().unwrap() = Some((1, refused(7, "NOT_GRANTED")));
+    match client.token_response(&request).await {
+        Err(TokenError::Call(error)) => assert_eq!(error.code(), Code::PermissionDenied),
+        other => panic!("{other:?}"),
+    }
+    *fake.refused.lock().unwrap() = Some((1, refused(14, "NOT_READY")));
+    assert!(
+        client.token_response(&request).await.is_ok(),
+        "it is repeated as one"
+    );
+    assert_eq!(fake.batches.lock().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn an_id_token_names_the_access_token_of_its_own_response() {
+    let (_pki, _served, fake, client) = world(&[SigningAlgorithm::Rs256]).await;
+    let refused = client
+        .token_response(&TokenRequest::new(access()).id_token(id_token()))
+        .await;
+    assert_eq!(
+        refused,
+        Err(TokenError::Claims(ClaimsError::Duplicate("at_hash".into())))
+    );
+    assert!(fake.batches.lock().unwrap().is_empty());
+}
+
+#[test]
+fn debug_of_a_response_shows_no_token() {
+    let signed = client_core::request::SignedToken {
+        token: "planted".into(),
+        kid: "k".into(),
+        jti: "j".into(),
+        expires_at: None,
+    };
+    let shown = format!("{:?}", IssuedIdToken::Signed(signed));
+    assert!(
+        shown.contains("SignedToken") && !shown.contains("planted"),
+        "{shown}"
+    );
 }

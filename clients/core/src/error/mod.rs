@@ -6,10 +6,12 @@ use std::error::Error as _;
 use std::fmt;
 use std::time::Duration;
 
+use crypto_proto::batch::v1 as proto;
 use tonic::Status;
 use tonic_types::StatusExt as _;
 
 pub use self::code::{Code, Reason};
+use crate::request::from_wire;
 
 /// A field that is wrong, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,9 +84,9 @@ impl Error {
         let local = status.source().is_some();
         let details = status.get_error_details();
         let violations = details.bad_request().map(|bad| {
-            bad.field_violations
-                .iter()
-                .map(FieldViolation::of)
+            let fields = bad.field_violations.iter();
+            fields
+                .map(|wrong| FieldViolation::new(&wrong.field, &wrong.description))
                 .collect()
         });
         Self(Box::new(Inner {
@@ -99,6 +101,31 @@ impl Error {
             retry_after: details.retry_info().and_then(|info| info.retry_delay),
             local,
         }))
+    }
+
+    /// What the error of an item says: the same as the status that the item would have had as a call of its own.
+    pub(crate) fn from_item(item: proto::ItemError) -> Self {
+        let fields = item.field_violations.iter();
+        Self(Box::new(Inner {
+            code: Code::of(tonic::Code::from_i32(item.code)),
+            reason: (!item.reason.is_empty()).then(|| Reason::parse(&item.reason)),
+            message: item.message,
+            violations: fields
+                .map(|wrong| FieldViolation::new(&wrong.field, &wrong.description))
+                .collect(),
+            retry_after: item.retry_in.map(from_wire),
+            local: false,
+        }))
+    }
+
+    /// The same, its fields named as in the call that an item stands for: without the item's own field in front.
+    pub(crate) fn without_prefix(mut self, prefix: &str) -> Self {
+        for violation in &mut self.0.violations {
+            if let Some(field) = violation.field.strip_prefix(prefix) {
+                violation.field = field.to_owned();
+            }
+        }
+        self
     }
 
     /// The kind of failure.
@@ -155,10 +182,10 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 impl FieldViolation {
-    fn of(violation: &tonic_types::FieldViolation) -> Self {
+    fn new(field: &str, description: &str) -> Self {
         Self {
-            field: violation.field.clone(),
-            description: violation.description.clone(),
+            field: field.to_owned(),
+            description: description.to_owned(),
         }
     }
 }
@@ -196,141 +223,4 @@ fn message(status: &Status) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use tonic_types::ErrorDetails;
-
-    fn status(code: tonic::Code, reason: &str) -> Status {
-        let mut details = ErrorDetails::with_error_info(
-            reason,
-            "crypto-service",
-            std::collections::HashMap::<String, String>::new(),
-        );
-        details.add_bad_request_violation("lifetime", "at most 3600 s");
-        details.set_retry_info(Some(Duration::from_millis(150)));
-        Status::with_error_details(code, "refused", details)
-    }
-
-    #[test]
-    fn every_code_and_reason_comes_back_from_a_status() {
-        let rows = [
-            (
-                tonic::Code::InvalidArgument,
-                Code::InvalidArgument,
-                "FIELD_INVALID",
-                Reason::FieldInvalid,
-            ),
-            (
-                tonic::Code::PermissionDenied,
-                Code::PermissionDenied,
-                "NOT_GRANTED",
-                Reason::NotGranted,
-            ),
-            (
-                tonic::Code::NotFound,
-                Code::NotFound,
-                "KEY_SET_NOT_FOUND",
-                Reason::KeySetNotFound,
-            ),
-            (
-                tonic::Code::ResourceExhausted,
-                Code::ResourceExhausted,
-                "MESSAGE_TOO_LARGE",
-                Reason::MessageTooLarge,
-            ),
-            (
-                tonic::Code::ResourceExhausted,
-                Code::ResourceExhausted,
-                "OVERLOADED",
-                Reason::Overloaded,
-            ),
-            (
-                tonic::Code::Unavailable,
-                Code::Unavailable,
-                "NOT_READY",
-                Reason::NotReady,
-            ),
-            (
-                tonic::Code::Aborted,
-                Code::Aborted,
-                "CONFLICT",
-                Reason::Conflict,
-            ),
-            (
-                tonic::Code::DeadlineExceeded,
-                Code::DeadlineExceeded,
-                "LATER",
-                Reason::Other("LATER".to_owned()),
-            ),
-            (
-                tonic::Code::Unauthenticated,
-                Code::Unauthenticated,
-                "LATER",
-                Reason::Other("LATER".to_owned()),
-            ),
-            (
-                tonic::Code::Unimplemented,
-                Code::Unimplemented,
-                "LATER",
-                Reason::Other("LATER".to_owned()),
-            ),
-            (
-                tonic::Code::Unknown,
-                Code::Unknown,
-                "LATER",
-                Reason::Other("LATER".to_owned()),
-            ),
-        ];
-        for (sent, code, wire, reason) in rows {
-            let error = Error::from_status(&status(sent, wire));
-            assert_eq!(
-                (error.code(), error.reason(), error.message()),
-                (code, Some(&reason), "refused"),
-                "{sent:?} {wire}"
-            );
-            assert_eq!(reason.name(), wire);
-            assert_eq!(
-                error.retry_after(),
-                Some(Duration::from_millis(150)),
-                "{wire}"
-            );
-            assert_eq!(
-                error.violations(),
-                [FieldViolation {
-                    field: "lifetime".into(),
-                    description: "at most 3600 s".into()
-                }]
-            );
-            assert_eq!(
-                error.to_string(),
-                format!(
-                    "{} ({wire}): refused; lifetime: at most 3600 s",
-                    code.name()
-                )
-            );
-        }
-    }
-
-    #[test]
-    fn a_broken_connection_is_unavailable_whatever_the_transport_calls_it() {
-        for code in [
-            tonic::Code::Unknown,
-            tonic::Code::Cancelled,
-            tonic::Code::Internal,
-            tonic::Code::Unavailable,
-        ] {
-            let mut broken = Status::new(code, "transport error");
-            broken.set_source(std::sync::Arc::new(std::io::Error::other(
-                "connection reset",
-            )));
-            let error = Error::from_status(&broken);
-            assert_eq!(error.code(), Code::Unavailable, "{code:?}");
-            assert!(error.is_transport());
-            assert_eq!(error.message(), "transport error: connection reset");
-            assert!(
-                !Error::from_status(&Status::new(code, "said by the service")).is_transport(),
-                "{code:?}"
-            );
-        }
-    }
-}
+mod tests;

@@ -74,6 +74,10 @@ impl Encrypt {
     pub(crate) fn wire(&self) -> proto::EncryptRequest {
         self.0.clone()
     }
+
+    pub(crate) fn as_wire(&self) -> &proto::EncryptRequest {
+        &self.0
+    }
 }
 
 impl fmt::Debug for Encrypt {
@@ -157,6 +161,10 @@ impl Decrypt {
 
     pub(crate) fn wire(&self) -> proto::DecryptRequest {
         self.0.clone()
+    }
+
+    pub(crate) fn token(&self) -> &str {
+        &self.0.token
     }
 }
 

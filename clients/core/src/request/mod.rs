@@ -1,16 +1,24 @@
 //! What is asked and answered, in plain types. `Debug` shows no token, no claim and no plaintext.
 
+mod batch;
 mod jwe;
 mod jwks;
 mod sign;
+mod sign_batch;
+mod sign_item;
 mod verify;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+pub use batch::{Batch, DecryptBatch, EncryptBatch, MOST_ITEMS, VerifyBatch};
 pub use jwe::{Decrypt, DecryptedToken, Decryption, Encrypt, EncryptedToken, Recipient};
 pub use jwks::Jwks;
 pub use sign::{NestedToken, Sign, SignThenEncrypt, SignedToken};
+pub use sign_batch::{ItemRef, SignBatch, SignedItem};
+pub use sign_item::{EncryptTo, SignItem};
 pub use verify::{DecryptThenVerify, Purpose, RejectReason, ValidToken, Verdict, Verify};
+
+pub(crate) use batch::{bounded, results};
 
 /// A duration for the wire. One that is too long for it becomes the longest there is, which the service refuses.
 pub fn to_wire(duration: Duration) -> prost_types::Duration {

@@ -65,6 +65,15 @@ impl Sign {
     pub(crate) fn wire(&self) -> proto::SignRequest {
         self.0.clone()
     }
+
+    pub(crate) fn into_wire(self) -> proto::SignRequest {
+        self.0
+    }
+
+    /// The tenant and the key set.
+    pub(crate) fn signer(&self) -> (&str, &str) {
+        (&self.0.tenant, &self.0.key_set)
+    }
 }
 
 impl fmt::Debug for Sign {

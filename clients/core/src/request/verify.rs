@@ -212,11 +212,15 @@ impl Verdict {
         }
     }
 
+    pub(crate) fn rejected(wire: &proto::RejectedToken) -> Self {
+        Self::Rejected(RejectReason::read(wire.reason))
+    }
+
     pub(crate) fn read(wire: proto::VerifyResponse) -> Result<Self, Error> {
         use proto::verify_response::Verdict as Wire;
         match wire.verdict.ok_or_else(|| Error::answer("verdict"))? {
             Wire::Valid(token) => Ok(Self::Valid(token.into())),
-            Wire::Rejected(rejected) => Ok(Self::Rejected(RejectReason::read(rejected.reason))),
+            Wire::Rejected(rejected) => Ok(Self::rejected(&rejected)),
         }
     }
 
@@ -224,7 +228,7 @@ impl Verdict {
         use proto::decrypt_then_verify_response::Verdict as Wire;
         match wire.verdict.ok_or_else(|| Error::answer("verdict"))? {
             Wire::Valid(token) => Ok(Self::Valid(token.into())),
-            Wire::Rejected(rejected) => Ok(Self::Rejected(RejectReason::read(rejected.reason))),
+            Wire::Rejected(rejected) => Ok(Self::rejected(&rejected)),
         }
     }
 }
