@@ -12,17 +12,19 @@ RELEASE = $(or $(CARGO_TARGET_DIR),target)/release
 STAGE := scripts/stage
 BIN := .tools/venv/bin
 
-# The whole workspace, and where the peers' OpenSSL comes from. Clippy, build and tests name the same packages and
-# features, so that cargo builds each dependency once.
-WORKSPACE = --locked --workspace $(shell scripts/openssl-features)
+# The whole workspace, where the peers' OpenSSL comes from, and the multi-buffer library where it could be had. Clippy,
+# build and tests name the same packages and features, so that cargo builds each dependency once.
+WORKSPACE = --locked --workspace $(shell scripts/openssl-features) $(shell scripts/multibuffer --features)
 NEXTEST = $(if $(shell command -v cargo-nextest),$(CARGO) nextest,$(BIN)/cargo-nextest nextest)
 DAEMONS := --locked --release -p crypto-service -p key-manager -p cryptoctl
+# The same two sources as features of the benches; asked when the line runs, since `bench` fetches the first itself.
+BENCHES := $$( (scripts/multibuffer --features; scripts/openssl-features) | sed 's,features [a-z-]*/,features benches/,')
 
-.PHONY: help doctor tools run clean-dev build fmt lint test bench
+.PHONY: help doctor tools multibuffer run clean-dev build fmt lint test bench
 .PHONY: need-run need-test stage-tools stage-lint stage-test
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 doctor: ## what is missing on this machine, with the line that brings it
 	@scripts/doctor all && echo "doctor: nothing is missing"
@@ -30,8 +32,12 @@ doctor: ## what is missing on this machine, with the line that brings it
 tools: ## fill .tools/ (grpcurl, buf, cargo-deny, cargo-nextest, the peers) from the lock files
 	@scripts/tools
 
+multibuffer: ## fetch the multi-buffer library into .tools/ipp-crypto (x86-64 Linux)
+	@scripts/multibuffer
+
 run: need-run ## build, start both daemons, take a tour, print `ready`, stay up until Ctrl-C
-	@$(CARGO) build $(DAEMONS)
+	@scripts/multibuffer --if-possible
+	@$(CARGO) build $(DAEMONS) $$(scripts/multibuffer --features)
 	@exec $(RELEASE)/cryptoctl dev run
 
 clean-dev: ## remove var/dev: the next `make run` starts over with new keys
@@ -47,11 +53,13 @@ lint: need-test stage-tools stage-lint ## the tree, formatting, buf, cargo-deny,
 
 test: need-test stage-tools stage-lint stage-test ## lint, then every test, doc test and benchmark once
 
-bench: need-test ## measure: criterion per layer, the load generator, allocations per request
-	@$(STAGE) criterion $(CARGO) bench --locked -p benches --bench '*'
-	@$(STAGE) daemons $(CARGO) build $(DAEMONS)
-	@$(STAGE) load $(CARGO) run --locked --release -p benches --bin load
-	@$(STAGE) allocations $(CARGO) run --locked --release -p benches --bin allocations
+bench: need-test ## measure: one report, benches/results/latest.md (REPORT='--rounds 3' passes flags), and each layer
+	@$(STAGE) tools scripts/tools
+	@$(STAGE) multibuffer scripts/multibuffer --if-possible
+	@$(STAGE) daemons $(CARGO) build $(DAEMONS) $$(scripts/multibuffer --features)
+	@$(STAGE) programs $(CARGO) build --locked --release -p benches --bin report --bin allocations $(BENCHES)
+	@$(STAGE) report $(RELEASE)/report --programs $(RELEASE) $(REPORT)
+	@$(STAGE) layers $(CARGO) bench --locked -p benches --bench '*' $(BENCHES)
 
 need-run:
 	@scripts/doctor run
@@ -61,6 +69,7 @@ need-test:
 
 stage-tools:
 	@$(STAGE) tools scripts/tools
+	@$(STAGE) multibuffer scripts/multibuffer --if-possible
 
 stage-lint:
 	@$(STAGE) tree scripts/check-tree

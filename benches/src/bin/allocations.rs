@@ -16,7 +16,10 @@ use std::{
     time::Duration,
 };
 
-use benches::{Fault, stack::Stack};
+use benches::{
+    Fault,
+    stack::{self, Stack},
+};
 use clap::Parser;
 use client_core::{
     CryptoClient, Options, TlsFiles,
@@ -32,8 +35,8 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const CLAIMS: &str = r#"{"sub":"248289761001","aud":"https://api.example.com","client_id":"s6BhdRkqt3","scope":"openid profile email"}"#;
 const AUDIENCE: &str = "https://api.example.com";
-const SHORT: u32 = 1_000;
-const LONG: u32 = 5_000;
+/// The shorter run makes one call of so many of the longer.
+const SHORTER: u32 = 5;
 
 /// Counts allocations per request.
 #[derive(Debug, Parser)]
@@ -44,6 +47,9 @@ struct Arguments {
     /// Where a folder for the daemons is made.
     #[arg(long, default_value = "target")]
     scratch: PathBuf,
+    /// Calls of the longer run.
+    #[arg(long, default_value = "5000")]
+    calls: u32,
     /// Be the caller: endpoint, folder of certificates, what to call, how often.
     #[arg(long, num_args = 4, hide = true)]
     caller: Option<Vec<String>>,
@@ -66,17 +72,18 @@ async fn main() -> ExitCode {
 }
 
 async fn count(arguments: &Arguments) -> Result<(), Fault> {
-    let stack = Stack::start(&arguments.programs, &arguments.scratch)?;
+    let stack = stack::Start::of(&arguments.programs, &arguments.scratch).start()?;
     std::env::set_current_dir(stack.folder())?;
     let shutdown = Shutdown::new();
     let (address, service) = serve(&stack, shutdown.clone()).await?;
 
     println!("| crypto-service, per request | allocations | bytes |\n| --- | --- | --- |");
     for what in ["sign", "verify"] {
-        let _warm = spent(&stack, address, what, SHORT).await?;
-        let short = spent(&stack, address, what, SHORT).await?;
-        let long = spent(&stack, address, what, LONG).await?;
-        let calls = f64::from(LONG - SHORT);
+        let few = arguments.calls / SHORTER;
+        let _warm = spent(&stack, address, what, few).await?;
+        let short = spent(&stack, address, what, few).await?;
+        let long = spent(&stack, address, what, arguments.calls).await?;
+        let calls = f64::from(arguments.calls - few);
         println!(
             "| {what} ES256 | {:.1} | {:.0} |",
             (long.0 - short.0) / calls,

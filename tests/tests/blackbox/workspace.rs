@@ -18,7 +18,7 @@ const RANKS: [(u8, &[&str]); 7] = [
         ],
     ),
     (3, &["client-core", "service-kit", "testkit"]),
-    (2, &["jose-aws-lc", "jose-ring", "keyring"]),
+    (2, &["jose-aws-lc", "jose-ring", "keyring", "multibuffer"]),
     (1, &["jose"]),
     (0, &["crypto-proto"]),
 ];
