@@ -25,6 +25,8 @@ use crate::{
 pub const CLAIMS: &str = r#"{"sub":"248289761001","aud":"https://api.example.com","client_id":"s6BhdRkqt3","scope":"openid profile email","auth_time":1790000000,"acr":"urn:example:loa:2","sid":"08a5019c-17e1-4977-8f42-65a12843ea02"}"#;
 /// Before a measurement the same load runs for this part of its time.
 const WARM_UP: u32 = 4;
+/// An RSA-4096 signature takes about so many times as long as the slowest of the others.
+pub const SLOW: usize = 8;
 /// Different tokens that are verified and decrypted in turn.
 const TOKENS: usize = 64;
 
@@ -113,6 +115,8 @@ pub struct Service<'a> {
     stack: &'a Stack,
     settings: &'a Settings,
     deadline: Duration,
+    /// The callers at saturation are divided by this.
+    fewer: usize,
 }
 
 impl<'a> Service<'a> {
@@ -123,6 +127,17 @@ impl<'a> Service<'a> {
             stack,
             settings,
             deadline: Duration::from_secs(10),
+            fewer: 1,
+        }
+    }
+
+    /// For operations that take milliseconds: as many callers as for the others would wait longer than the service
+    /// lets anybody wait, and be refused.
+    #[must_use]
+    pub fn for_slow_operations(self) -> Self {
+        Self {
+            fewer: SLOW,
+            ..self
         }
     }
 
@@ -235,6 +250,7 @@ impl<'a> Service<'a> {
             Mode::Unary | Mode::Coalesced | Mode::Stream => self.settings.callers,
             Mode::Batch => self.settings.batch_callers,
         };
+        let callers = callers.div_ceil(self.fewer);
         let duration = self.settings.duration();
         closed_loop(callers, duration / WARM_UP, call)
             .await?

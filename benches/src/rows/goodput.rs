@@ -10,7 +10,7 @@ use crate::{
     number,
     report::table::{Column, Table},
     rows::latency::{failed, percentiles},
-    service::{KeySetSpec, Mode, Operation, Service},
+    service::{KeySetSpec, Mode, Operation, SLOW, Service},
     settings::Settings,
     stack::Start,
 };
@@ -45,7 +45,8 @@ pub(super) async fn measure(settings: &Settings, table: &mut Table) -> Result<()
         for _round in 0..settings.rounds {
             let subject = service.subject(Operation::Sign, set).await?;
             let options = service.channel_options(Operation::Sign, mode);
-            let (callers, duration) = (settings.callers, settings.duration());
+            let fewer = if bits > 2048 { 2 * SLOW } else { 1 };
+            let (callers, duration) = (settings.callers.div_ceil(fewer), settings.duration());
             kernel::forget_peak(service.pid())?;
             let make = move || Service::call_with(options, &subject);
             let run = on_core(GENERATOR, move || async move {

@@ -81,6 +81,11 @@ pub(super) async fn measure(
         set,
         openbao,
     } = subject(group)?;
+    let service = if set.rsa_bits > 2048 {
+        service.for_slow_operations()
+    } else {
+        *service
+    };
     let mut in_process = match operation {
         Operation::Sign => loops::signing(&key)?,
         Operation::Verify => loops::verifying(&key)?,
