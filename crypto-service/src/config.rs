@@ -149,7 +149,7 @@ impl Default for LaneSettings {
     fn default() -> Self {
         Self {
             engine: Engine::default(),
-            queue: Span::millis(100),
+            queue: Span::millis(250),
         }
     }
 }

@@ -208,6 +208,8 @@ where
         if this.answers.is_empty() {
             this.collect(cx);
             this.read(cx);
+            // A set of waves that was empty a moment ago has no waker yet.
+            this.collect(cx);
         }
         if let Some(answer) = this.answers.pop_front() {
             return Poll::Ready(Some(Ok(answer)));

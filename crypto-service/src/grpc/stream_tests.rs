@@ -89,8 +89,12 @@ impl Rig {
     }
 
     async fn next(&mut self) -> Option<Result<u32, Code>> {
-        let next = tokio::time::timeout(Duration::from_secs(5), self.answers.next());
-        let next = next.await.expect("an answer in time");
+        // The timer first: it must not be what wakes the stream.
+        let next = tokio::select! {
+            biased;
+            () = tokio::time::sleep(Duration::from_secs(5)) => panic!("no answer in time"),
+            next = self.answers.next() => next,
+        };
         next.map(|answer| answer.map_err(|status| status.code()))
     }
 

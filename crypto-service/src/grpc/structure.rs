@@ -3,6 +3,7 @@
 //! A structure has only doubles for numbers. Whole ones are written as integers, and beyond 2^53 either way they are refused:
 //! there a double no longer says which integer was meant.
 
+use jose::limits;
 use prost_types::value::Kind;
 use prost_types::{ListValue, Struct, Value};
 
@@ -22,6 +23,8 @@ pub(super) enum StructureError {
     TooDeep,
     #[error("holds a value of no kind")]
     NoKind,
+    #[error("must be at most 12 KiB")]
+    TooLarge,
 }
 
 /// The JSON text. Members come in the order of their names: a structure has no other.
@@ -56,6 +59,10 @@ fn list(list: &ListValue, depth: usize, out: &mut String) -> Result<(), Structur
 }
 
 fn write(value: &Value, depth: usize, out: &mut String) -> Result<(), StructureError> {
+    // As text a number takes up to thirty times the room that it has on the wire.
+    if out.len() > limits::CLAIMS.bytes {
+        return Err(StructureError::TooLarge);
+    }
     match value.kind.as_ref().ok_or(StructureError::NoKind)? {
         Kind::NullValue(_) => out.push_str("null"),
         Kind::BoolValue(value) => out.push_str(if *value { "true" } else { "false" }),

@@ -86,12 +86,12 @@ impl Leading<'_> {
         let Self { line, compute } = self;
         let (kind, lines, stats) = (line.kind, Lines::Here, &compute.stats);
         let book = stats.book(kind);
-        let (now, cost) = (Instant::now(), book.cost());
+        let (now, cost, at_best) = (Instant::now(), book.cost(), book.at_best());
         let mut state = line.lock();
         let found = Found::of(&state.waiting, tenant, stats, (lines, kind));
         found
             .admit(line.capacity)
-            .and_then(|()| found.meets(entry.deadline, now, cost, (line.capacity, 1)))
+            .and_then(|()| found.meets(entry.deadline, now, at_best, (line.capacity, 1)))
             .inspect_err(|error| stats.refused(*error))?;
         if book.load(lines).many_unwanted(state.waiting.len()) {
             state.waiting.retain(|entry| entry.job.is_wanted());

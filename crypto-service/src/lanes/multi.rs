@@ -2,10 +2,14 @@
 
 use jose::algorithm::JwsAlgorithm;
 use jose::key::{KeyError, PrivateKey, PublicKey};
+use jose::provider::Failed;
 use jose_aws_lc::AwsLc;
 use multibuffer::{Class, LANES, Outcomes};
 
 use super::engine::{SigningKey, VerifyingKey};
+
+/// Nobody has a result: the other engine does all of them.
+const NONE: Outcomes = [Err(Failed); LANES];
 
 /// What computes eight at once.
 #[derive(Clone, Debug)]
@@ -124,7 +128,8 @@ impl Multi {
         }
     }
 
-    /// Signs at most eight of one class; what has no key in the lanes' form fails.
+    /// Signs at most eight of one class; all of them fail where one has no key in the lanes' form: an
+    /// outcome must never land on another's job.
     pub(super) fn sign<'a>(&self, jobs: impl Iterator<Item = Signature<'a>>) -> Outcomes {
         match self {
             Self::CryptoMb(engine) => {
@@ -135,13 +140,14 @@ impl Multi {
                     signature,
                 } in jobs
                 {
-                    if let Some(MultiSigner::CryptoMb(key)) = key.lanes() {
-                        lanes.push(multibuffer::SignJob {
-                            key,
-                            message,
-                            signature,
-                        });
-                    }
+                    let Some(MultiSigner::CryptoMb(key)) = key.lanes() else {
+                        return NONE;
+                    };
+                    lanes.push(multibuffer::SignJob {
+                        key,
+                        message,
+                        signature,
+                    });
                 }
                 multibuffer::sign(*engine, &AwsLc, &AwsLc, &mut lanes)
             }
@@ -161,13 +167,14 @@ impl Multi {
                     signature,
                 } in jobs
                 {
-                    if let Some(MultiVerifier::CryptoMb(key)) = key.lanes() {
-                        lanes.push(multibuffer::VerifyJob {
-                            key,
-                            message,
-                            signature,
-                        });
-                    }
+                    let Some(MultiVerifier::CryptoMb(key)) = key.lanes() else {
+                        return NONE;
+                    };
+                    lanes.push(multibuffer::VerifyJob {
+                        key,
+                        message,
+                        signature,
+                    });
                 }
                 multibuffer::verify(*engine, &AwsLc, &lanes)
             }

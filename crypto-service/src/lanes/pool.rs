@@ -92,20 +92,19 @@ impl Pool {
         let (now, mut refused) = (Instant::now(), Vec::new());
         let mut state = self.lock();
         // A batch enters whole: what counts is what waited before it.
-        let mut before: Option<(Kind, Arc<str>, Result<(), LaneError>)> = None;
+        let mut before: Vec<(Kind, Arc<str>, Result<(), LaneError>)> = Vec::new();
         let mut pushed = 0;
         for one in many {
             let found = state.find(stats, &one);
-            let admitted = match &before {
-                Some((kind, tenant, admitted)) if *kind == one.kind && *tenant == one.tenant => {
-                    *admitted
-                }
-                _ => {
-                    let admitted = found.admit(self.capacity);
-                    before = Some((one.kind, Arc::clone(&one.tenant), admitted));
-                    admitted
-                }
-            };
+            let seen = before
+                .iter()
+                .find(|(kind, tenant, _)| *kind == one.kind && *tenant == one.tenant);
+            let admitted = seen.map(|(_, _, admitted)| *admitted);
+            let admitted = admitted.unwrap_or_else(|| {
+                let admitted = found.admit(self.capacity);
+                before.push((one.kind, Arc::clone(&one.tenant), admitted));
+                admitted
+            });
             let admitted = admitted.and_then(|()| self.in_time(&state, found, stats, &one, now));
             match admitted {
                 Ok(()) => {
@@ -132,7 +131,7 @@ impl Pool {
     ) -> Result<(), LaneError> {
         let is_new = state.lines.of(one.kind).waiting.is_empty();
         let kinds = state.busy + u64::from(is_new);
-        let cost = stats.book(one.kind).cost();
+        let cost = stats.book(one.kind).at_best();
         found.meets(one.entry.deadline, now, cost, (self.capacity, kinds))
     }
 
@@ -160,6 +159,11 @@ impl Pool {
         loop {
             if let Some(kind) = state.next() {
                 state.fill(stats, kind, batch);
+                // Who leaves something behind calls the next.
+                if state.busy > 0 && state.idle > 0 {
+                    state.idle -= 1;
+                    self.arrived.notify_one();
+                }
                 return Some(kind);
             }
             if state.closed {

@@ -38,7 +38,7 @@ impl Default for LaneOptions {
         Self {
             engine: Engine::single(),
             threads: thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
-            queue: Duration::from_millis(100),
+            queue: Duration::from_millis(250),
             in_flight: None,
         }
     }

@@ -74,6 +74,12 @@ impl Book {
         self.cost.load(Relaxed)
     }
 
+    /// What a new one takes where nothing is in its way: never more than usual. An estimate that a starved machine has
+    /// raised must not refuse the work that would lower it again.
+    pub(super) fn at_best(&self) -> u64 {
+        self.cost().min(self.usual)
+    }
+
     pub(super) const fn load(&self, lines: Lines) -> &Load {
         match lines {
             Lines::Threads => &self.threads,
@@ -89,7 +95,7 @@ impl Book {
     }
 
     /// A batch of `fill` took so long. One sample in eight parts; an outlier (a suspended machine) counts for
-    /// sixteen times the usual, so that no estimate ever refuses everything.
+    /// sixteen times the usual.
     pub(super) fn took(&self, fill: usize, time: Duration) {
         let Some(count) = fill.checked_sub(1).and_then(|at| self.fills.get(at)) else {
             return;

@@ -42,10 +42,16 @@ fn occupied(lanes: &Lanes) -> std::sync::mpsc::Sender<()> {
 
 /// A data plane over one crypto thread.
 fn single_threaded() -> (DataPlane, KeysWriter, Lanes) {
+    single_threaded_behind(LaneOptions::default().queue)
+}
+
+/// The same, behind a line of so much work.
+fn single_threaded_behind(queue: Duration) -> (DataPlane, KeysWriter, Lanes) {
     let clock = FakeClock::at(NOW);
     let (mut writer, keys) = pair(clock.shared(), Terms::default());
     let lanes = Lanes::start(LaneOptions {
         threads: NonZeroUsize::MIN,
+        queue,
         ..LaneOptions::default()
     })
     .unwrap();
@@ -197,4 +203,44 @@ async fn a_key_that_is_revoked_while_a_signature_waits_signs_nothing() {
             assert!(matches!(refusal, Refusal::NotReady { .. }), "{refusal:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_full_line_refuses_at_once_with_the_time_to_try_again() {
+    let (plane, mut writer, lanes) = single_threaded_behind(Duration::from_millis(2));
+    let set = TestSet::sign("op/s", vec![TestKey::new("RS256").state(State::Active)]).spec(1);
+    writer.replace(1, Times::default(), vec![set]).unwrap();
+    let release = occupied(&lanes);
+    let mut signing = Vec::new();
+    for _ in 0..64 {
+        let command = SignCommand {
+            tenant: "default".to_owned(),
+            key_set: "op/s".to_owned(),
+            claims: "{}".to_owned(),
+            lifetime: None,
+            typ: String::new(),
+        };
+        let plane = plane.clone();
+        signing.push(tokio::spawn(async move {
+            plane.sign(&caller("token"), command, None).await
+        }));
+    }
+    // Those that were refused have their answer while the thread is still occupied.
+    while signing.iter().filter(|one| one.is_finished()).count() + lanes.depth() < signing.len() {
+        tokio::task::yield_now().await;
+    }
+    let waiting = lanes.depth();
+    assert!((1..signing.len()).contains(&waiting), "{waiting} wait");
+    drop(release);
+    let (mut signed, mut refused) = (0, 0);
+    for one in signing {
+        match one.await.unwrap() {
+            Ok(_token) => signed += 1,
+            Err(Refusal::Overloaded {
+                retry_in: Some(after),
+            }) if !after.is_zero() => refused += 1,
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((signed, refused), (waiting, 64 - waiting));
 }

@@ -226,8 +226,8 @@ pub struct SignBatchRequest {
     #[prost(string, tag = "2")]
     pub request_id: ::prost::alloc::string::String,
 }
-/// One token of a batch: claims to sign, or an earlier token to encrypt. Positions count from 0 and name earlier items;
-/// where the item that is named failed, this one fails with the same code and reason.
+/// One token of a batch: claims to sign, or an earlier token to encrypt. Positions count from 0 and name earlier items with
+/// tokens of at most 32 KiB; where the item that is named failed, this one fails with the same code and reason.
 #[derive(Clone, PartialEq, ::prost::Message)]
 #[prost(skip_debug)]
 pub struct SignBatchItem {

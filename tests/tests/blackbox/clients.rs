@@ -17,6 +17,7 @@ fn every_example_of_the_clients_runs_against_the_daemons() {
     let (crypto, keys) = (stack.crypto.grpc, stack.keys.grpc);
     for (name, address, says) in [
         ("sign_and_verify", crypto, "verified with"),
+        ("batch", crypto, "item 1: signed with"),
         ("verify_locally", crypto, "refused for another audience"),
         ("token_response", crypto, "nested ID token"),
         ("userinfo", crypto, "refused what is no token"),

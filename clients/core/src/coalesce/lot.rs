@@ -5,6 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use prost::Message as _;
 use tokio::sync::oneshot;
@@ -18,6 +19,10 @@ use crate::error::Error;
 /// How many rpcs of a class are out before calls wait: enough that one slow answer holds nobody up, and few enough that what waits
 /// fills lanes.
 pub(super) const OUT: usize = 4;
+
+/// When nothing has moved in a class for so long, the next call goes past those that are out: theirs may be futures that nobody polls.
+/// What waits goes out when that call comes back.
+pub(super) const STALLED: Duration = Duration::from_millis(100);
 
 /// The most items of a batch. Eight fillings of the service's eight lanes: a 64th part of an rpc costs less than any operation, and
 /// the first item waits for the other 63 no longer than for a few milliseconds of RSA-2048.
@@ -33,9 +38,11 @@ pub(crate) struct Lot<K: Kind> {
     alone: AtomicBool,
 }
 
-/// Invariant: somebody waits only while `OUT` are out.
+/// Invariant: somebody waits only while `OUT` or more are out.
 struct Class<K: Kind> {
     out: usize,
+    /// When one last went out or came back.
+    moved: Option<Instant>,
     waiting: VecDeque<Waiter<K>>,
 }
 
@@ -74,15 +81,15 @@ impl<K: Kind> Lot<K> {
     }
 
     /// Counts one more as out, if fewer than four are.
-    pub(super) fn enter(&self, class: u64) -> bool {
-        self.lock().entry(class).or_default().enter()
+    pub(super) fn enter(&self, class: u64, now: Instant) -> bool {
+        self.lock().entry(class).or_default().enter(now)
     }
 
     /// As [`Lot::enter`], with the waiter given back; where it is refused, the waiter joins those that wait.
-    pub(super) fn wait(&self, class: u64, waiter: Waiter<K>) -> Option<Waiter<K>> {
+    pub(super) fn wait(&self, class: u64, waiter: Waiter<K>, now: Instant) -> Option<Waiter<K>> {
         let mut classes = self.lock();
         let class = classes.entry(class).or_default();
-        if class.enter() {
+        if class.enter(now) {
             return Some(waiter);
         }
         class.waiting.push_back(waiter);
@@ -96,6 +103,7 @@ impl<K: Kind> Lot<K> {
             return Vec::new();
         };
         let class = entry.get_mut();
+        class.moved = Some(now);
         let next = class.take(now);
         if next.is_empty() {
             class.out = class.out.saturating_sub(1);
@@ -122,9 +130,13 @@ impl<K: Kind> Default for Lot<K> {
 }
 
 impl<K: Kind> Class<K> {
-    fn enter(&mut self) -> bool {
-        let enters = self.out < OUT;
-        self.out += usize::from(enters);
+    fn enter(&mut self, now: Instant) -> bool {
+        let stalled = |moved: Instant| now.saturating_duration_since(moved) > STALLED;
+        let enters = self.out < OUT || self.moved.is_some_and(stalled);
+        if enters {
+            self.out += 1;
+            self.moved = Some(now);
+        }
         enters
     }
 
@@ -151,6 +163,7 @@ impl<K: Kind> Default for Class<K> {
     fn default() -> Self {
         Self {
             out: 0,
+            moved: None,
             waiting: VecDeque::new(),
         }
     }

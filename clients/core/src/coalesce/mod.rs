@@ -89,12 +89,13 @@ impl Channel {
         if lot.alone() {
             return self.unary::<K>(message, course, None).await;
         }
-        if lot.enter(class) {
+        let now = Instant::now();
+        if lot.enter(class, now) {
             let permit = Permit::<K>::new(&self.pool, class);
             return self.unary(message, course, Some(permit)).await;
         }
         let (reply, replied) = oneshot::channel();
-        if let Some(waiter) = lot.wait(class, Waiter::new(message, course, reply)) {
+        if let Some(waiter) = lot.wait(class, Waiter::new(message, course, reply), now) {
             let permit = Permit::<K>::new(&self.pool, class);
             return self.unary(waiter.message, course, Some(permit)).await;
         }

@@ -70,6 +70,13 @@ impl Error {
         Self::new(Code::Internal, format!("the answer has no {what}"))
     }
 
+    /// As the service would refuse it, without sending it.
+    pub(crate) fn too_large() -> Self {
+        let mut error = Self::new(Code::ResourceExhausted, "the request is larger than 1 MiB");
+        error.0.reason = Some(Reason::MessageTooLarge);
+        error
+    }
+
     pub(crate) fn deadline(after: Duration) -> Self {
         Self::new(
             Code::DeadlineExceeded,

@@ -18,7 +18,7 @@ pub(super) type Opened<T> = Result<Response<Streaming<T>>, Status>;
 /// A stream of calls.
 pub(super) trait Kind: Sized + 'static {
     type Ask: Sync;
-    type Request: Send + 'static;
+    type Request: prost::Message + Send + 'static;
     type Response: Send + 'static;
     type Answer: Send + 'static;
 

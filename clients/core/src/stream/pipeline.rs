@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use prost::Message as _;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{Instant, timeout_at};
 
@@ -12,6 +13,9 @@ use crate::error::{Code, Error};
 
 /// As many as the service works on at once; more would only wait in the stream, where they cannot be given up.
 const IN_FLIGHT: usize = 256;
+
+/// The largest message that the service takes.
+const LARGEST: usize = 1 << 20;
 
 /// A stream's handle; its clones share it.
 pub(super) struct Pipeline<K: Kind>(Arc<Shared<K>>);
@@ -58,7 +62,12 @@ impl<K: Kind> Pipeline<K> {
         let (reply, replied) = oneshot::channel();
         let waiting = self.enlist(reply)?;
         let left = end.saturating_duration_since(Instant::now());
-        waiting.send(K::request(waiting.id(), ask, left)).await;
+        let request = K::request(waiting.id(), ask, left);
+        // The service ends a stream that carries more: one call must not cost the others theirs.
+        if request.encoded_len() > LARGEST {
+            return Err(Error::too_large());
+        }
+        waiting.send(request).await;
         // Whoever drops a stream tells those that wait; only the end of the runtime tells nobody.
         replied.await.map_err(|_dropped| broken())?
     }

@@ -2,6 +2,7 @@
 
 use crypto_proto::jwt::v1 as proto;
 use jose::jwt::TokenHashes;
+use jose::limits;
 use proto::sign_request::ClaimsInput;
 
 use crate::grpc::fields::Fields;
@@ -52,6 +53,11 @@ pub(super) fn claims_too(
 
 fn claims_text(fields: &mut Fields, input: Option<ClaimsInput>) -> Option<String> {
     match input {
+        // Here already: what waits in a batch or a stream is bounded by number.
+        Some(ClaimsInput::ClaimsJson(text)) if text.len() > limits::CLAIMS.bytes => {
+            fields.violation("claims_json", "must be at most 12 KiB");
+            None
+        }
         Some(ClaimsInput::ClaimsJson(text)) => Some(text),
         Some(ClaimsInput::Claims(structure)) => structure::to_json(&structure)
             .inspect_err(|error| fields.violation("claims", error.to_string()))

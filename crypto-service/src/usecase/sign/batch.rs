@@ -19,6 +19,9 @@ use crate::usecase::{DataPlane, EncryptCommand};
 /// How many encryptions go by before others get the thread: one takes up to 50 us.
 const BETWEEN_YIELDS: usize = 8;
 
+/// The longest token that another item may name: a nested form of the longest signed token. Longer ones only grow.
+const LONGEST_NAMED: usize = 32 * 1024;
+
 static NOT_WORKED_ON: Refusal = Refusal::Internal("the item was not worked on");
 
 /// One token of a batch. Positions name earlier items.
@@ -116,13 +119,9 @@ impl DataPlane {
             batch.outcomes.push(outcome);
         }
         for wave in waves {
-            for (place, outcome) in batch.run(wave).await {
-                let fitting = outcome.and_then(|token| {
-                    fits(&token)?;
-                    Ok(token)
-                });
+            for (place, outcome) in batch.run(wave, &mut fits).await {
                 if let Some(slot) = batch.outcomes.get_mut(place) {
-                    *slot = Some(fitting);
+                    *slot = Some(outcome);
                 }
             }
         }
@@ -188,7 +187,12 @@ struct Step<'s> {
 }
 
 impl Batch<'_> {
-    async fn run(&self, wave: Vec<usize>) -> Vec<(usize, Outcome)> {
+    /// A token that does not fit is dropped as soon as it is made: a small request must not fill the memory.
+    async fn run(
+        &self,
+        wave: Vec<usize>,
+        fits: &mut (impl FnMut(&BatchedToken) -> Result<(), Refusal> + Send),
+    ) -> Vec<(usize, Outcome)> {
         let now = Instant::now();
         let mut done = Vec::with_capacity(wave.len());
         let mut steps = Vec::with_capacity(wave.len());
@@ -210,7 +214,11 @@ impl Batch<'_> {
             if step.recipient.is_some() && number % BETWEEN_YIELDS == BETWEEN_YIELDS - 1 {
                 tokio::task::yield_now().await;
             }
-            let outcome = signed.and_then(|signed| self.finish(step, signed));
+            let outcome = signed.and_then(|signed| {
+                let token = self.finish(step, signed)?;
+                fits(&token)?;
+                Ok(token)
+            });
             done.push((step.place, outcome.map_err(ItemRefusal::from)));
         }
         done
@@ -219,7 +227,12 @@ impl Batch<'_> {
     /// Looks whether the item can be worked on, and finds its recipient.
     fn begin(&self, item: &BatchItem, now: Instant) -> Result<Option<Prepared>, ItemRefusal> {
         for (needed, field) in item.needs() {
-            if let Err(refused) = self.token(needed) {
+            let named = self.token(needed);
+            if named.is_ok_and(|signed| signed.token.len() > LONGEST_NAMED) {
+                let fix = "must name a token of at most 32 KiB";
+                return Err(Refusal::field(field, fix).into());
+            }
+            if let Err(refused) = named {
                 let refusal = refused.clone();
                 let needed = Some((needed, field));
                 return Err(ItemRefusal { refusal, needed });
@@ -246,9 +259,9 @@ impl Batch<'_> {
         Ok(Some(recipient?))
     }
 
-    /// Signs those that are to be signed; of the others, what is known of the tokens that they name.
-    async fn sign(&self, steps: &[Step<'_>]) -> Vec<Result<SignedToken, Refusal>> {
-        let mut results: Vec<Result<SignedToken, Refusal>> = Vec::with_capacity(steps.len());
+    /// Signs those that are to be signed. `None`: the item encrypts a token that is there.
+    async fn sign(&self, steps: &[Step<'_>]) -> Vec<Result<Option<SignedToken>, Refusal>> {
+        let mut results = Vec::with_capacity(steps.len());
         let (mut items, mut places) = (Vec::with_capacity(steps.len()), Vec::new());
         for (place, step) in steps.iter().enumerate() {
             results.push(match &step.item.source {
@@ -261,19 +274,30 @@ impl Batch<'_> {
                     });
                     Err(NOT_WORKED_ON.clone())
                 }
-                BatchSource::Token(needed) => self.token(*needed).cloned().map_err(Refusal::clone),
+                BatchSource::Token(_) => Ok(None),
             });
         }
         for (place, made) in self.plane.sign_items(self.caller, &items).await {
             let slot = places.get(place).and_then(|place| results.get_mut(*place));
             if let Some(slot) = slot {
-                *slot = made.map_err(|refusal| inside("sign.", refusal));
+                *slot = made.map(Some).map_err(|refusal| inside("sign.", refusal));
             }
         }
         results
     }
 
-    fn finish(&self, step: &Step<'_>, mut signed: SignedToken) -> Result<BatchedToken, Refusal> {
+    fn finish(
+        &self,
+        step: &Step<'_>,
+        signed: Option<SignedToken>,
+    ) -> Result<BatchedToken, Refusal> {
+        let mut signed = match (signed, &step.item.source) {
+            (Some(signed), _) => signed,
+            (None, BatchSource::Token(named)) => {
+                self.token(*named).cloned().map_err(Refusal::clone)?
+            }
+            (None, BatchSource::Sign(_)) => return Err(NOT_WORKED_ON.clone()),
+        };
         let mut encryption_kid = None;
         if let Some(recipient) = &step.recipient {
             if step.item.due.is_some_and(|due| due <= Instant::now()) {
