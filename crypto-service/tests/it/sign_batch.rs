@@ -559,6 +559,27 @@ async fn an_answer_stays_within_4_mib() {
 }
 
 #[tokio::test]
+async fn a_chain_of_nested_tokens_ends_before_it_fills_the_memory() {
+    let world = World::with(vec![
+        TestSet::sign("op/a", vec![TestKey::new("ES256")]),
+        TestSet::encrypt("op/encryption", vec![TestKey::new("ECDH-ES")]),
+    ])
+    .await;
+    let large = format!(r#"{{"aud":"api","x":"{}"}}"#, "x".repeat(11_000));
+    let mut items = vec![item(sign("op/a", &large))];
+    items.extend((0..8).map(|before| jwt::SignBatchItem {
+        encrypt_to: to("op/encryption", Some(before)),
+        ..jwt::SignBatchItem::default()
+    }));
+    let results = batch(&world, "token", items).await;
+    let longest = results.iter().flatten().map(|one| one.token.len()).max();
+    assert!(longest.unwrap() < 64 * 1024, "{longest:?}");
+    let first = results.iter().position(Result::is_err).unwrap();
+    assert_eq!(at_fault(&results[first]), ["encrypt_to.token_of"]);
+    assert!(results[first..].iter().all(Result::is_err));
+}
+
+#[tokio::test]
 async fn an_item_whose_time_has_passed_fails_alone() {
     let world = World::with(vec![TestSet::sign("op/a", vec![TestKey::new("RS256")])]).await;
     let timed = |seconds, nanos| jwt::SignBatchItem {
