@@ -42,7 +42,7 @@ pub enum Coalescing {
     /// soon as one of them returns. Nothing waits for a timer.
     ///
     /// A call that went out as it is keeps its place until its future ends or is dropped: a future that was begun and is then no
-    /// longer polled lets others wait for it, until their deadlines at worst.
+    /// longer polled lets others wait for it, for a second at worst.
     #[default]
     On,
     /// Every call is an rpc of its own.

@@ -77,6 +77,22 @@ async fn an_item_that_is_refused_fails_alone() {
 }
 
 #[tokio::test]
+async fn a_request_that_is_too_large_fails_alone() {
+    let (_pki, _served, fake, client) = world().await;
+    let stream = client.sign_stream();
+    let small = begun(&stream, "small").await;
+    let claims = format!(r#"{{"x":"{}"}}"#, "x".repeat(1 << 20));
+    let error = stream.sign(&Sign::json("op/x", claims)).await.unwrap_err();
+    assert_eq!(
+        (error.code(), error.reason()),
+        (Code::ResourceExhausted, Some(&Reason::MessageTooLarge))
+    );
+    fake.arrived(1).await;
+    fake.sign("small");
+    assert_eq!(small.await.unwrap().unwrap().jti, "small");
+}
+
+#[tokio::test]
 async fn a_stream_that_breaks_fails_everybody_and_the_next_call_opens_another() {
     let (_pki, _served, fake, client) = world().await;
     let stream = client.sign_stream();

@@ -22,7 +22,7 @@ pub(super) const OUT: usize = 4;
 
 /// When nothing has moved in a class for so long, the next call goes past those that are out: theirs may be futures that nobody polls.
 /// What waits goes out when that call comes back.
-pub(super) const STALLED: Duration = Duration::from_millis(100);
+pub(super) const STALLED: Duration = Duration::from_secs(1);
 
 /// The most items of a batch. Eight fillings of the service's eight lanes: a 64th part of an rpc costs less than any operation, and
 /// the first item waits for the other 63 no longer than for a few milliseconds of RSA-2048.
