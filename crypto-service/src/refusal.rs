@@ -78,6 +78,15 @@ impl Refusal {
         Self::Fields(vec![Violation::new(field, description)])
     }
 
+    /// When to try again, where that is known.
+    #[must_use]
+    pub fn retry_in(&self) -> Option<Duration> {
+        match self {
+            Self::NotReady { retry_in, .. } | Self::Overloaded { retry_in } => *retry_in,
+            _ => None,
+        }
+    }
+
     /// Not ready, without a time.
     #[must_use]
     pub fn not_ready(what: &'static str) -> Self {

@@ -95,6 +95,15 @@ impl Room {
         Self(LARGEST_ANSWER.saturating_sub(results.saturating_mul(SMALLEST_RESULT)))
     }
 
+    /// The room of the answer to a call, once nothing is wrong with the call as a whole.
+    pub(super) fn of_call(items: usize, request_id: &str) -> Result<Self, Refusal> {
+        let mut fields = Fields::default();
+        fields.request_id(request_id);
+        fields.finish(Some(()))?;
+        check_count(items)?;
+        Ok(Self::of_answer(items))
+    }
+
     /// Takes the room of a result whose strings and bytes have this length in total.
     ///
     /// # Errors
@@ -133,13 +142,10 @@ impl Room {
 /// Why an item has no result, as the status of a call of its own would say it.
 pub(super) fn item_error(refusal: Refusal) -> proto::ItemError {
     let (code, reason) = (i32::from(refusal.code()), refusal.reason().to_owned());
-    let message = refusal.to_string();
-    let (field_violations, retry_in) = match refusal {
-        Refusal::Fields(violations) => (violations, None),
-        Refusal::NotReady { retry_in, .. } | Refusal::Overloaded { retry_in } => {
-            (Vec::new(), retry_in)
-        }
-        _ => (Vec::new(), None),
+    let (message, retry_in) = (refusal.to_string(), refusal.retry_in());
+    let field_violations = match refusal {
+        Refusal::Fields(violations) => violations,
+        _ => Vec::new(),
     };
     let violation = |violation: crate::Violation| proto::FieldViolation {
         field: violation.field,

@@ -6,7 +6,6 @@ use jose::jwk::{KeyUse, PublicJwk};
 use jose::key::PublicKey;
 use jose::limits;
 use proto::jwe_service_server::JweService;
-use service_kit::identity::Caller;
 use service_kit::layers::Deadline;
 use tonic::{Request, Response, Status};
 
@@ -30,9 +29,7 @@ impl JweService for Jwe {
         &self,
         request: Request<proto::EncryptRequest>,
     ) -> Result<Response<proto::EncryptResponse>, Status> {
-        let caller = Caller::of(&request)
-            .map_err(status::unauthenticated)?
-            .clone();
+        let caller = status::caller(&request)?;
         let deadline = Deadline::of(&request).map(Deadline::instant);
         let mut fields = Fields::default();
         let command = encrypt_request(&mut fields, request.into_inner());
@@ -48,9 +45,7 @@ impl JweService for Jwe {
         request: Request<proto::DecryptRequest>,
     ) -> Result<Response<proto::DecryptResponse>, Status> {
         use proto::decrypt_response::Verdict;
-        let caller = Caller::of(&request)
-            .map_err(status::unauthenticated)?
-            .clone();
+        let caller = status::caller(&request)?;
         let deadline = Deadline::of(&request).map(Deadline::instant);
         let mut fields = Fields::default();
         let command = decrypt_request(&mut fields, request.into_inner(), "key_sets");
@@ -68,9 +63,7 @@ impl JweService for Jwe {
         &self,
         request: Request<proto::EncryptBatchRequest>,
     ) -> Result<Response<proto::EncryptBatchResponse>, Status> {
-        let caller = Caller::of(&request)
-            .map_err(status::unauthenticated)?
-            .clone();
+        let caller = status::caller(&request)?;
         jwe_batch::encrypt(&self.0, &caller, request).await
     }
 
@@ -78,9 +71,7 @@ impl JweService for Jwe {
         &self,
         request: Request<proto::DecryptBatchRequest>,
     ) -> Result<Response<proto::DecryptBatchResponse>, Status> {
-        let caller = Caller::of(&request)
-            .map_err(status::unauthenticated)?
-            .clone();
+        let caller = status::caller(&request)?;
         jwe_batch::decrypt(&self.0, &caller, request).await
     }
 }

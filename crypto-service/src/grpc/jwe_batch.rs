@@ -4,7 +4,7 @@ use crypto_proto::jwe::v1 as proto;
 use service_kit::identity::Caller;
 use tonic::{Request, Response, Status};
 
-use super::batch::{Arrival, Room, check_count, item_error};
+use super::batch::{Arrival, Room, item_error};
 use super::fields::Fields;
 use super::jwe::{decrypt_request, decrypted_token, encrypt_request, encrypted_token, rejected};
 use super::places::Places;
@@ -19,7 +19,7 @@ pub(super) async fn encrypt(
     use proto::encrypt_batch_result::Result as R;
     let arrival = Arrival::of(&call);
     let proto::EncryptBatchRequest { items, request_id } = call.into_inner();
-    let mut room = room(items.len(), &request_id)?;
+    let mut room = Room::of_call(items.len(), &request_id)?;
     let (read, places) = Places::read(items.into_iter(), |item| to_encrypt(arrival, item));
     let made = plane.encrypt_batch(caller, read).await;
     let made = made.into_iter().map(|token| token.map_err(inside));
@@ -47,7 +47,7 @@ pub(super) async fn decrypt(
     use proto::decrypt_batch_result::Result as R;
     let arrival = Arrival::of(&call);
     let proto::DecryptBatchRequest { items, request_id } = call.into_inner();
-    let mut room = room(items.len(), &request_id)?;
+    let mut room = Room::of_call(items.len(), &request_id)?;
     let (read, places) = Places::read(items.into_iter(), |item| to_decrypt(arrival, item));
     let opened = plane.decrypt_batch(caller, read).await;
     let results = places.fill(opened).map(|outcome| {
@@ -67,15 +67,6 @@ pub(super) async fn decrypt(
     Ok(Response::new(proto::DecryptBatchResponse {
         results: results.collect(),
     }))
-}
-
-/// What is said of the call as a whole.
-fn room(items: usize, request_id: &str) -> Result<Room, Refusal> {
-    let mut fields = Fields::default();
-    fields.request_id(request_id);
-    fields.finish(Some(()))?;
-    check_count(items)?;
-    Ok(Room::of_answer(items))
 }
 
 fn to_encrypt(arrival: Arrival, item: proto::EncryptBatchItem) -> Result<EncryptItem, Refusal> {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use crypto_proto::jwks::v1 as proto;
 use proto::jwks_service_server::JwksService;
 use service_kit::grants::Operation;
-use service_kit::identity::Caller;
 use service_kit::shutdown::Shutdown;
 use tokio::sync::Semaphore;
 use tonic::codegen::BoxStream;
@@ -35,9 +34,7 @@ impl JwksService for Jwks {
         &self,
         request: Request<proto::GetJwksRequest>,
     ) -> Result<Response<proto::GetJwksResponse>, Status> {
-        let caller = Caller::of(&request)
-            .map_err(status::unauthenticated)?
-            .clone();
+        let caller = status::caller(&request)?;
         let request = request.into_inner();
         let mut fields = Fields::default();
         let (tenant, issuer) = (fields.tenant(request.tenant), fields.issuer(request.issuer));
@@ -69,9 +66,7 @@ impl JwksService for Jwks {
         &self,
         request: Request<proto::WatchTrustRequest>,
     ) -> Result<Response<BoxStream<proto::WatchTrustResponse>>, Status> {
-        let caller = Caller::of(&request)
-            .map_err(status::unauthenticated)?
-            .clone();
+        let caller = status::caller(&request)?;
         let request = request.into_inner();
         let mut fields = Fields::default();
         let tenant = fields.tenant(request.tenant);

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use service_kit::identity::NotAuthenticated;
-use tonic::{Code, Status};
+use service_kit::identity::Caller;
+use tonic::{Code, Request, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
 use crate::refusal::Refusal;
@@ -52,24 +52,22 @@ impl From<Refusal> for Status {
                 };
                 details.set_bad_request(violations.iter().map(field).collect::<Vec<_>>());
             }
-            Refusal::NotReady {
-                retry_in: Some(delay),
-                ..
+            _ => {
+                if let Some(delay) = refusal.retry_in() {
+                    details.set_retry_info(Some(delay));
+                }
             }
-            | Refusal::Overloaded {
-                retry_in: Some(delay),
-            } => {
-                details.set_retry_info(Some(*delay));
-            }
-            _ => {}
         }
         Self::with_error_details(refusal.code(), refusal.to_string(), details)
     }
 }
 
-/// The stack is built wrongly if this is ever seen: no request comes here without the authentication layer.
-pub(super) fn unauthenticated(error: NotAuthenticated) -> Status {
-    Status::unauthenticated(error.to_string())
+/// Who calls. The stack is built wrongly if this ever fails: no request comes here without the authentication layer.
+pub(super) fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
+    let caller = Caller::of(request);
+    caller
+        .cloned()
+        .map_err(|error| Status::unauthenticated(error.to_string()))
 }
 
 #[cfg(test)]

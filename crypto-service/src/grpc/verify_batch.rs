@@ -11,7 +11,7 @@ use prost_types::Duration;
 use service_kit::identity::Caller;
 use tonic::{Request, Response, Status};
 
-use super::batch::{Arrival, Room, check_count, item_error};
+use super::batch::{Arrival, Room, item_error};
 use super::fields::Fields;
 use super::jwt::{demands, rejected, valid};
 use super::places::Places;
@@ -27,11 +27,7 @@ pub(super) async fn answer(
     use proto::verify_batch_result::Result as R;
     let arrival = Arrival::of(&call);
     let proto::VerifyBatchRequest { items, request_id } = call.into_inner();
-    let mut fields = Fields::default();
-    fields.request_id(&request_id);
-    fields.finish(Some(()))?;
-    check_count(items.len())?;
-    let mut room = Room::of_answer(items.len());
+    let mut room = Room::of_call(items.len(), &request_id)?;
     let items = items.into_iter().map(|item| (item.verify, item.timeout));
     let outcomes = judged(plane, caller, arrival, items).await;
     let results = outcomes.map(|outcome| {

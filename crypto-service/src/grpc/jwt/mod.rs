@@ -7,7 +7,6 @@ mod verify;
 
 use crypto_proto::jwt::v1 as proto;
 use proto::jwt_service_server::JwtService;
-use service_kit::identity::Caller;
 use service_kit::layers::Deadline;
 use service_kit::shutdown::Shutdown;
 use tonic::codegen::BoxStream;
@@ -35,9 +34,7 @@ impl JwtService for Jwt {
         &self,
         request: Request<proto::SignRequest>,
     ) -> Result<Response<proto::SignResponse>, Status> {
-        let caller = Caller::of(&request)
-            .map_err(status::unauthenticated)?
-            .clone();
+        let caller = status::caller(&request)?;
         let deadline = Deadline::of(&request).map(Deadline::instant);
         let command = sign_request(request.into_inner())?;
         let signed = self.plane.sign(&caller, command, deadline).await?;
@@ -48,9 +45,7 @@ impl JwtService for Jwt {
         &self,
         request: Request<proto::VerifyRequest>,
     ) -> Result<Response<proto::VerifyResponse>, Status> {
-        let caller = Caller::of(&request)
-            .map_err(status::unauthenticated)?
-            .clone();
+        let caller = status::caller(&request)?;
         let deadline = Deadline::of(&request).map(Deadline::instant);
         let command = verify_command(request.into_inner())?;
         let verdict = match self.plane.verify(&caller, command, deadline).await? {
@@ -66,9 +61,7 @@ impl JwtService for Jwt {
         &self,
         request: Request<proto::VerifyBatchRequest>,
     ) -> Result<Response<proto::VerifyBatchResponse>, Status> {
-        let caller = Caller::of(&request)
-            .map_err(status::unauthenticated)?
-            .clone();
+        let caller = status::caller(&request)?;
         verify_batch::answer(&self.plane, &caller, request).await
     }
 
@@ -76,9 +69,7 @@ impl JwtService for Jwt {
         &self,
         request: Request<Streaming<proto::VerifyStreamRequest>>,
     ) -> Result<Response<BoxStream<proto::VerifyStreamResponse>>, Status> {
-        let caller = Caller::of(&request)
-            .map_err(status::unauthenticated)?
-            .clone();
+        let caller = status::caller(&request)?;
         let work = verify_batch::Verifying::new(self.plane.clone(), caller);
         let answers = serve(request.into_inner(), work, &self.shutdown);
         Ok(Response::new(answers))
@@ -88,9 +79,7 @@ impl JwtService for Jwt {
         &self,
         request: Request<proto::SignThenEncryptRequest>,
     ) -> Result<Response<proto::SignThenEncryptResponse>, Status> {
-        let caller = Caller::of(&request)
-            .map_err(status::unauthenticated)?
-            .clone();
+        let caller = status::caller(&request)?;
         let deadline = Deadline::of(&request).map(Deadline::instant);
         let command = sign_then_encrypt_command(request.into_inner())?;
         let nested = self
@@ -110,9 +99,7 @@ impl JwtService for Jwt {
         &self,
         request: Request<proto::DecryptThenVerifyRequest>,
     ) -> Result<Response<proto::DecryptThenVerifyResponse>, Status> {
-        let caller = Caller::of(&request)
-            .map_err(status::unauthenticated)?
-            .clone();
+        let caller = status::caller(&request)?;
         let deadline = Deadline::of(&request).map(Deadline::instant);
         let command = decrypt_then_verify_command(request.into_inner())?;
         let verdict = match self
@@ -134,9 +121,7 @@ impl JwtService for Jwt {
         &self,
         request: Request<proto::SignBatchRequest>,
     ) -> Result<Response<proto::SignBatchResponse>, Status> {
-        let caller = Caller::of(&request)
-            .map_err(status::unauthenticated)?
-            .clone();
+        let caller = status::caller(&request)?;
         let arrival = Arrival::of(&request);
         let answer = batch::sign_batch(&self.plane, &caller, arrival, request.into_inner());
         Ok(Response::new(answer.await?))
@@ -146,9 +131,7 @@ impl JwtService for Jwt {
         &self,
         request: Request<Streaming<proto::SignStreamRequest>>,
     ) -> Result<Response<BoxStream<proto::SignStreamResponse>>, Status> {
-        let caller = Caller::of(&request)
-            .map_err(status::unauthenticated)?
-            .clone();
+        let caller = status::caller(&request)?;
         let plane = self.plane.clone();
         let work = stream::SignWork { plane, caller };
         let answers = serve(request.into_inner(), work, &self.shutdown);
