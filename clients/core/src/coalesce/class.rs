@@ -2,55 +2,126 @@
 //!
 //! | call | class | why |
 //! | --- | --- | --- |
-//! | sign | tenant and key set | one Active key signs for a set, and the client knows neither its algorithm nor its size |
 //! | verify | `alg` of the token's header, length of the signature | the algorithm, and for RSA the size of the key |
-//! | encrypt | tenant and key set; `kty` and `crv` of a JWK | clients' keys are many and their kinds are few |
 //! | decrypt | `alg` of the token's header, length of the encrypted key | the algorithm, and for RSA the size of the key |
+//! | sign | that of the token which the key set gave last; before there is one, tenant and key set | the client knows neither algorithm nor size beforehand |
+//! | encrypt | likewise; `kty` and `crv` of a JWK | clients' keys are many and their kinds are few |
 //!
-//! `alg` is peeked from the token as it is sent. Nobody trusts it: the service picks the algorithm by the key.
+//! So calls for any number of key sets share batches as soon as each set has answered once. `alg` is peeked from the token as it
+//! is sent. Nobody trusts it: the service picks the algorithm by the key.
 
+use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
+use std::sync::{PoisonError, RwLock};
 
 use crypto_proto::jwe::v1::encrypt_request::Recipient;
 
-use crate::request::{Decrypt, Encrypt, Sign, Verify};
+use crate::request::{Decrypt, Encrypt, EncryptedToken, Sign, SignedToken, Verify};
 
 /// How much of a header is searched for its `alg`.
 const PEEKED: usize = 384;
 
-pub(super) fn of_sign(sign: &Sign, hasher: &RandomState) -> u64 {
-    hasher.hash_one(sign.signer())
+/// Key sets whose class is remembered, at most: 3 MiB. Beyond that all are forgotten, and learned again.
+const REMEMBERED: usize = 1 << 17;
+
+/// Tells classes, and learns those of key sets from their answers.
+#[derive(Default)]
+pub(crate) struct Classes {
+    /// Names classes. Its keys are random, so that nobody can choose requests whose classes collide.
+    hasher: RandomState,
+    learned: RwLock<HashMap<u64, Learned>>,
 }
 
-pub(super) fn of_verify(verify: &Verify, hasher: &RandomState) -> u64 {
-    of_token(&verify.token, 2, hasher)
+/// What a key set has answered with.
+#[derive(Clone, Copy)]
+struct Learned {
+    /// The key's id: as long as it answers there is nothing new to learn.
+    kid: u64,
+    class: u64,
 }
 
-pub(super) fn of_decrypt(decrypt: &Decrypt, hasher: &RandomState) -> u64 {
-    of_token(decrypt.token(), 1, hasher)
-}
-
-pub(super) fn of_encrypt(encrypt: &Encrypt, hasher: &RandomState) -> u64 {
-    let wire = encrypt.as_wire();
-    match &wire.recipient {
-        Some(Recipient::RecipientJwk(jwk)) => {
-            let kind = (member(jwk.as_bytes(), "kty"), member(jwk.as_bytes(), "crv"));
-            hasher.hash_one((kind, &wire.alg))
-        }
-        Some(Recipient::KeySet(name) | Recipient::ClientId(name)) => {
-            hasher.hash_one((&wire.tenant, name))
-        }
-        None => hasher.hash_one(()),
+impl Classes {
+    pub(super) fn of_sign(&self, sign: &Sign) -> u64 {
+        self.of_set(self.signer(sign))
     }
-}
 
-/// By the header's `alg` and the length of the segment that is as long as the key.
-fn of_token(token: &str, key_dependent: usize, hasher: &RandomState) -> u64 {
-    let mut segments = token.split('.');
-    let mut header = [0; PEEKED];
-    let header = decode(segments.next().unwrap_or_default(), &mut header);
-    let length = segments.nth(key_dependent - 1).map_or(0, str::len);
-    hasher.hash_one((member(header, "alg"), length))
+    pub(super) fn of_verify(&self, verify: &Verify) -> u64 {
+        self.of_token(&verify.token, 2)
+    }
+
+    pub(super) fn of_decrypt(&self, decrypt: &Decrypt) -> u64 {
+        self.of_token(decrypt.token(), 1)
+    }
+
+    pub(super) fn of_encrypt(&self, encrypt: &Encrypt) -> u64 {
+        if let Some(set) = self.recipient(encrypt) {
+            return self.of_set(set);
+        }
+        let wire = encrypt.as_wire();
+        let Some(Recipient::RecipientJwk(jwk)) = &wire.recipient else {
+            return self.hasher.hash_one(());
+        };
+        let kind = (member(jwk.as_bytes(), "kty"), member(jwk.as_bytes(), "crv"));
+        self.hasher.hash_one((kind, &wire.alg))
+    }
+
+    pub(super) fn signed(&self, sign: &Sign, answer: &SignedToken) {
+        self.learn(self.signer(sign), &answer.kid, || {
+            self.of_token(&answer.token, 2)
+        });
+    }
+
+    pub(super) fn encrypted(&self, encrypt: &Encrypt, answer: &EncryptedToken) {
+        if let Some(set) = self.recipient(encrypt) {
+            self.learn(set, &answer.kid, || self.of_token(&answer.token, 1));
+        }
+    }
+
+    fn signer(&self, sign: &Sign) -> u64 {
+        self.hasher.hash_one(sign.signer())
+    }
+
+    /// The key set, or the client, that stands for a key.
+    fn recipient(&self, encrypt: &Encrypt) -> Option<u64> {
+        let wire = encrypt.as_wire();
+        match &wire.recipient {
+            Some(Recipient::KeySet(name) | Recipient::ClientId(name)) => {
+                Some(self.hasher.hash_one((&wire.tenant, name)))
+            }
+            Some(Recipient::RecipientJwk(_)) | None => None,
+        }
+    }
+
+    fn of_set(&self, set: u64) -> u64 {
+        self.known(set).map_or(set, |learned| learned.class)
+    }
+
+    fn known(&self, set: u64) -> Option<Learned> {
+        let learned = self.learned.read().unwrap_or_else(PoisonError::into_inner);
+        learned.get(&set).copied()
+    }
+
+    fn learn(&self, set: u64, kid: &str, class: impl FnOnce() -> u64) {
+        let kid = self.hasher.hash_one(kid);
+        if self.known(set).is_some_and(|known| known.kid == kid) {
+            return;
+        }
+        let class = class();
+        let mut learned = self.learned.write().unwrap_or_else(PoisonError::into_inner);
+        if learned.len() >= REMEMBERED {
+            learned.clear();
+        }
+        learned.insert(set, Learned { kid, class });
+    }
+
+    /// By the header's `alg` and the length of the segment that is as long as the key.
+    fn of_token(&self, token: &str, key_dependent: usize) -> u64 {
+        let mut segments = token.split('.');
+        let mut header = [0; PEEKED];
+        let header = decode(segments.next().unwrap_or_default(), &mut header);
+        let length = segments.nth(key_dependent - 1).map_or(0, str::len);
+        self.hasher.hash_one((member(header, "alg"), length))
+    }
 }
 
 /// The text of a member of a JSON object, as written; empty where it is not found.
@@ -115,9 +186,8 @@ mod tests {
 
     #[test]
     fn a_verification_is_classed_by_algorithm_and_size_of_the_signature() {
-        let by = RandomState::new();
-        let of =
-            |header: &str, third| of_verify(&Verify::any_audience(token(header, 9, third)), &by);
+        let by = Classes::default();
+        let of = |header: &str, third| by.of_verify(&Verify::any_audience(token(header, 9, third)));
         let rs256 = of(r#"{"alg":"RS256","kid":"one"}"#, 342);
         assert_eq!(rs256, of(r#"{ "kid":"two", "alg" : "RS256" }"#, 342));
         assert_ne!(rs256, of(r#"{"alg":"PS256","kid":"one"}"#, 342));
@@ -127,9 +197,9 @@ mod tests {
 
     #[test]
     fn a_decryption_is_classed_by_algorithm_and_size_of_the_encrypted_key() {
-        let by = RandomState::new();
+        let by = Classes::default();
         let of = |header: &str, second, third| {
-            of_decrypt(&Decrypt::new(token(header, second, third)), &by)
+            by.of_decrypt(&Decrypt::new(token(header, second, third)))
         };
         let rsa = of(r#"{"alg":"RSA-OAEP-256","enc":"A256GCM"}"#, 342, 16);
         assert_eq!(
@@ -144,10 +214,10 @@ mod tests {
     }
 
     #[test]
-    fn a_signature_is_classed_by_tenant_and_key_set() {
-        let by = RandomState::new();
+    fn a_signature_of_an_unknown_key_set_is_classed_by_tenant_and_key_set() {
+        let by = Classes::default();
         let of = |tenant: &str, set: &str, claims: &str| {
-            of_sign(&Sign::json(set, claims).tenant(tenant), &by)
+            by.of_sign(&Sign::json(set, claims).tenant(tenant))
         };
         assert_eq!(of("a", "op/x", "{}"), of("a", "op/x", r#"{"b":1}"#));
         assert_ne!(of("a", "op/x", "{}"), of("a", "op/y", "{}"));
@@ -156,8 +226,8 @@ mod tests {
 
     #[test]
     fn an_encryption_is_classed_by_key_set_or_kind_of_key() {
-        let by = RandomState::new();
-        let to = |recipient| of_encrypt(&Encrypt::new("payload", recipient), &by);
+        let by = Classes::default();
+        let to = |recipient| by.of_encrypt(&Encrypt::new("payload", recipient));
         let set = |name: &str| to(To::KeySet(name.into()));
         let jwk = |json: &str| to(To::Jwk(json.into()));
         assert_eq!(set("op/encryption"), set("op/encryption"));
@@ -168,13 +238,59 @@ mod tests {
         assert_ne!(p256, jwk(r#"{"kty":"RSA","n":"one"}"#));
     }
 
+    fn answer(token: String, kid: &str) -> SignedToken {
+        SignedToken {
+            token,
+            kid: kid.to_owned(),
+            jti: String::new(),
+            expires_at: None,
+        }
+    }
+
+    #[test]
+    fn key_sets_that_answered_alike_share_a_class_until_one_answers_otherwise() {
+        let by = Classes::default();
+        let sign = |set: &str| Sign::json(set, "{}");
+        let es256 = || token(r#"{"alg":"ES256"}"#, 9, 86);
+        by.signed(&sign("op/x"), &answer(es256(), "one"));
+        assert_ne!(by.of_sign(&sign("op/x")), by.of_sign(&sign("op/y")));
+        by.signed(&sign("op/y"), &answer(es256(), "two"));
+        assert_eq!(by.of_sign(&sign("op/x")), by.of_sign(&sign("op/y")));
+
+        let rs256 = token(r#"{"alg":"RS256"}"#, 9, 342);
+        by.signed(&sign("op/y"), &answer(rs256, "three"));
+        assert_ne!(by.of_sign(&sign("op/x")), by.of_sign(&sign("op/y")));
+    }
+
+    #[test]
+    fn encryption_to_a_key_set_is_classed_by_what_it_gave() {
+        let by = Classes::default();
+        let to = |set: &str| Encrypt::new("payload", To::KeySet(set.into()));
+        for (set, kid) in [("op/x", "one"), ("op/y", "two")] {
+            let token = token(r#"{"alg":"RSA-OAEP-256"}"#, 342, 16);
+            let kid = kid.to_owned();
+            by.encrypted(&to(set), &EncryptedToken { token, kid });
+        }
+        assert_eq!(by.of_encrypt(&to("op/x")), by.of_encrypt(&to("op/y")));
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let by = Classes::default();
+        for number in 0..=REMEMBERED {
+            by.learn(u64::try_from(number).unwrap(), "kid", || 7);
+        }
+        assert_eq!(by.learned.read().unwrap().len(), 1);
+        assert_eq!((by.of_set(0), by.of_set(1 << 17)), (0, 7));
+    }
+
     #[test]
     fn no_token_is_too_strange_to_be_classed() {
-        let by = RandomState::new();
+        let by = Classes::default();
         let long = format!("{}.a.b", "A".repeat(100_000));
         for token in ["", ".", "...", "=.a.b", "\u{e9}.a.b", "e30", &long] {
-            of_verify(&Verify::any_audience(token), &by);
-            of_decrypt(&Decrypt::new(token), &by);
+            by.of_verify(&Verify::any_audience(token));
+            by.of_decrypt(&Decrypt::new(token));
         }
         let mut out = [0; PEEKED];
         assert_eq!(decode(&long, &mut out).len(), PEEKED);

@@ -1,7 +1,6 @@
 //! The calls that coalesce: what they ask, alone and together.
 
 use std::future::Future;
-use std::hash::RandomState;
 use std::time::Duration;
 
 use crypto_proto::jwe::v1 as jwe;
@@ -11,7 +10,7 @@ use crypto_proto::jwt::v1::jwt_service_client::JwtServiceClient;
 use tonic::{Response, Status};
 
 use super::Lots;
-use super::class;
+use super::class::Classes;
 use super::lot::Lot;
 use crate::channel::Attempt;
 use crate::error::Error;
@@ -32,7 +31,10 @@ pub(crate) trait Kind: Sized + 'static {
     fn lot(lots: &Lots) -> &Lot<Self>;
 
     /// Which calls may share a batch with this one.
-    fn class(ask: &Self::Ask, hasher: &RandomState) -> u64;
+    fn class(ask: &Self::Ask, classes: &Classes) -> u64;
+
+    /// Remembers what an answer tells of the class.
+    fn learn(ask: &Self::Ask, answer: &Self::Answer, classes: &Classes);
 
     fn message(ask: &Self::Ask) -> Self::Message;
 
@@ -57,7 +59,7 @@ fn answer<T>(answer: Result<Response<T>, Status>) -> Result<T, Error> {
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $kind:ident: $ask:ident -> $answer:ident {
-        class: $class:path,
+        class: $class:ident, learn: $learn:expr,
         $client:ident.$unary:ident($package:ident::$message:ident), $batch:ident($request:ident),
         item: |$field:ident, $timeout:ident| $item:expr,
         read: $read:expr,
@@ -74,8 +76,13 @@ macro_rules! kinds {
                 &lots.$unary
             }
 
-            fn class(ask: &Self::Ask, hasher: &RandomState) -> u64 {
-                $class(ask, hasher)
+            fn class(ask: &Self::Ask, classes: &Classes) -> u64 {
+                classes.$class(ask)
+            }
+
+            fn learn(ask: &Self::Ask, answer: &Self::Answer, classes: &Classes) {
+                let learn: fn(&Classes, &Self::Ask, &Self::Answer) = $learn;
+                learn(classes, ask, answer);
             }
 
             fn message(ask: &Self::Ask) -> Self::Message {
@@ -109,28 +116,28 @@ macro_rules! kinds {
 kinds! {
     /// `Sign`.
     Signing: Sign -> SignedToken {
-        class: class::of_sign,
+        class: of_sign, learn: Classes::signed,
         JwtServiceClient.sign(jwt::SignRequest), sign_batch(SignBatchRequest),
         item: |sign, timeout| jwt::SignBatchItem { sign, timeout, ..Default::default() },
         read: |item| SignedItem::read(item).map(SignedToken::from),
     }
     /// `Verify`.
     Verifying: Verify -> Verdict {
-        class: class::of_verify,
+        class: of_verify, learn: |_, _, _| {},
         JwtServiceClient.verify(jwt::VerifyRequest), verify_batch(VerifyBatchRequest),
         item: |verify, timeout| jwt::VerifyBatchItem { verify, timeout },
         read: Verdict::read_item,
     }
     /// `Encrypt`.
     Encrypting: Encrypt -> EncryptedToken {
-        class: class::of_encrypt,
+        class: of_encrypt, learn: Classes::encrypted,
         JweServiceClient.encrypt(jwe::EncryptRequest), encrypt_batch(EncryptBatchRequest),
         item: |encrypt, timeout| jwe::EncryptBatchItem { encrypt, timeout },
         read: EncryptedToken::read_item,
     }
     /// `Decrypt`.
     Decrypting: Decrypt -> Decryption {
-        class: class::of_decrypt,
+        class: of_decrypt, learn: |_, _, _| {},
         JweServiceClient.decrypt(jwe::DecryptRequest), decrypt_batch(DecryptBatchRequest),
         item: |decrypt, timeout| jwe::DecryptBatchItem { decrypt, timeout },
         read: Decryption::read_item,

@@ -25,11 +25,10 @@ mod class;
 mod kind;
 mod lot;
 
-use std::hash::RandomState;
-
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
+use self::class::Classes;
 use self::kind::Kind;
 pub(crate) use self::kind::{Decrypting, Encrypting, Signing, Verifying};
 use self::lot::{Lot, Permit, Reply, Waiter};
@@ -40,8 +39,7 @@ use crate::retry::Repeat;
 /// The calls of a channel that are out or wait, by their kind.
 #[derive(Default)]
 pub(crate) struct Lots {
-    /// Names classes. Its keys are random, so that nobody can choose requests whose classes collide.
-    hasher: RandomState,
+    classes: Classes,
     sign: Lot<Signing>,
     verify: Lot<Verifying>,
     encrypt: Lot<Encrypting>,
@@ -64,11 +62,14 @@ impl Channel {
                 })
                 .await;
         };
-        let class = K::class(ask, &lots.hasher);
+        let class = K::class(ask, &lots.classes);
         let mut course = self.begin();
         loop {
             let failed = match self.once::<K>(lots, class, ask, &course).await {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => {
+                    K::learn(ask, &answer, &lots.classes);
+                    return Ok(answer);
+                }
                 Err(failed) => failed,
             };
             let Failed { error, endpoint } = failed;
