@@ -195,7 +195,7 @@ pub struct CacheSettings {
 
 impl Default for CacheSettings {
     fn default() -> Self {
-        Self { keys: 10_000 }
+        Self { keys: 131_072 }
     }
 }
 

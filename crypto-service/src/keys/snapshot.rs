@@ -4,7 +4,7 @@
 //! a new snapshot that shares with the old one all but what changed.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::model::{KeySet, Version};
@@ -86,7 +86,7 @@ pub(crate) struct KeyRef {
 pub(crate) struct Tenant {
     pub(super) sets: ShardedMap<Arc<KeySet>>,
     pub(super) kids: ShardedMap<KeyRef>,
-    pub(super) published: Published,
+    published: Arc<OnceLock<Published>>,
 }
 
 impl Tenant {
@@ -103,11 +103,12 @@ impl Tenant {
         self.sets.values()
     }
 
-    /// The JWK Set of all public sets, or of one issuer's.
+    /// The JWK Set of all public sets, or of one issuer's. Whoever asks first after a change renders it.
     pub(crate) fn jwks(&self, issuer: Option<&str>) -> Option<&Arc<JwksDocument>> {
+        let published = self.published.get_or_init(|| Published::of(&self.sets));
         match issuer {
-            None => Some(&self.published.all),
-            Some(issuer) => self.published.by_issuer.get(issuer),
+            None => Some(&published.all),
+            Some(issuer) => published.by_issuer.get(issuer),
         }
     }
 
@@ -132,24 +133,9 @@ impl Tenant {
         before
     }
 
-    /// Renders the published documents anew; called only where what is published has changed.
+    /// What was published holds no longer. It is rendered when somebody asks: a thousand changes in a row cost one rendering.
     pub(super) fn publish(&mut self) {
-        let mut public: Vec<_> = self.sets.values().filter(|set| is_public(set)).collect();
-        public.sort_by(|a, b| a.name.cmp(&b.name));
-        let mut by_issuer: HashMap<&str, Vec<&Arc<KeySet>>> = HashMap::new();
-        for set in &public {
-            if let Some(issuer) = set.issuer() {
-                by_issuer.entry(issuer).or_default().push(set);
-            }
-        }
-        let render = |(issuer, sets): (&str, Vec<&Arc<KeySet>>)| {
-            (issuer.into(), JwksDocument::render(&sets))
-        };
-        let by_issuer = by_issuer.into_iter().map(render).collect();
-        self.published = Published {
-            all: JwksDocument::render(&public),
-            by_issuer,
-        };
+        self.published = Arc::default();
     }
 
     fn forget_kids(&mut self, set: Option<&Arc<KeySet>>) {
@@ -171,9 +157,29 @@ pub(super) fn is_public(set: &KeySet) -> bool {
         && matches!(set.key_use, keyring::Use::Sign | keyring::Use::Encrypt)
 }
 
-/// A tenant's JWK Sets, rendered when the snapshot is made.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Published {
+/// A tenant's JWK Sets.
+#[derive(Debug)]
+struct Published {
     all: Arc<JwksDocument>,
     by_issuer: HashMap<Box<str>, Arc<JwksDocument>>,
+}
+
+impl Published {
+    fn of(sets: &ShardedMap<Arc<KeySet>>) -> Self {
+        let mut public: Vec<_> = sets.values().filter(|set| is_public(set)).collect();
+        public.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut by_issuer: HashMap<&str, Vec<&Arc<KeySet>>> = HashMap::new();
+        for set in &public {
+            if let Some(issuer) = set.issuer() {
+                by_issuer.entry(issuer).or_default().push(set);
+            }
+        }
+        let render = |(issuer, sets): (&str, Vec<&Arc<KeySet>>)| {
+            (issuer.into(), JwksDocument::render(&sets))
+        };
+        Self {
+            all: JwksDocument::render(&public),
+            by_issuer: by_issuer.into_iter().map(render).collect(),
+        }
+    }
 }

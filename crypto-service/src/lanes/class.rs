@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use multibuffer::Class as LaneClass;
+use multibuffer::{Class as LaneClass, LANES};
 
 /// What an operation costs, and so where it runs and what it waits behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -97,7 +97,7 @@ pub(super) enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PoolId {
     Rsa2048,
-    /// At a lower priority: eight signatures of RSA-4096 take 7 ms.
+    /// Computed at the lowest priority: eight signatures of RSA-4096 take 7 ms.
     LargeRsa,
     /// Batches of what a thread that serves connections does itself, one by one.
     Cheap,
@@ -175,11 +175,20 @@ impl Kind {
         }
     }
 
-    /// How many a thread takes at once. One at a time, so that other threads share what is slow.
-    pub(super) const fn at_once(self) -> usize {
-        match self {
+    /// How many a thread takes out of a line in which so many wait for so many threads: a filling of the lanes, or one where there are
+    /// none, so that other threads share what is slow. Of a deep line it takes more before it answers: each answer wakes a thread that
+    /// serves connections, and RSA-2048 is quick enough for that to be a good part of its cost.
+    pub(super) fn turn(self, waiting: usize, threads: u64) -> usize {
+        let filling = match self {
             Self::One(class) if class.is_slow() => 1,
-            _ => multibuffer::LANES,
+            _ => LANES,
+        };
+        match self.class() {
+            Class::Rsa2048 => {
+                let threads = usize::try_from(threads).unwrap_or(usize::MAX).max(1);
+                (waiting / threads / 4).clamp(filling, 2 * LANES)
+            }
+            _ => filling,
         }
     }
 
@@ -246,6 +255,21 @@ impl<T> PerKind<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_deep_line_of_quick_rsa_is_taken_in_larger_turns() {
+        let lanes = Kind::Lanes(Operation::Sign, LaneClass::Rsa2048);
+        let one = Kind::One(Class::Rsa2048);
+        for (waiting, in_lanes, singly) in [(1, 8, 1), (16, 8, 2), (64, 8, 8), (256, 16, 16)] {
+            let turns = (lanes.turn(waiting, 2), one.turn(waiting, 2));
+            assert_eq!(turns, (in_lanes, singly), "{waiting}");
+        }
+        assert_eq!(Kind::One(Class::Rsa4096).turn(1_000, 2), 1);
+        assert_eq!(
+            Kind::Lanes(Operation::Sign, LaneClass::Rsa4096).turn(1_000, 2),
+            8
+        );
+    }
 
     #[test]
     fn every_kind_has_a_place_of_its_own() {

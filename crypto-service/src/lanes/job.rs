@@ -1,5 +1,6 @@
 //! What stands in a line: a job with the right to answer it.
 
+use multibuffer::LANES;
 use tokio::time::Instant;
 
 use super::call::{Appointment, Ticket, Waiting};
@@ -142,7 +143,23 @@ pub(super) trait Work: Send {
     fn leaves(&self, stats: &Stats) -> bool;
     fn is_wanted(&self) -> bool;
     fn refuse(self: Box<Self>, error: LaneError);
-    fn run(self: Box<Self>);
+    /// What is left is to answer.
+    fn run(self: Box<Self>) -> Box<dyn Done>;
+}
+
+/// Work that is done, of whatever type.
+pub(super) trait Done: Send {
+    fn answer(self: Box<Self>);
+}
+
+/// What a job has come to.
+type Answer<T> = (Ticket<T>, Result<T, LaneError>);
+
+impl<T: Send> Done for Answer<T> {
+    fn answer(self: Box<Self>) {
+        let (ticket, result) = *self;
+        ticket.answer(result);
+    }
 }
 
 struct Ticketed<T, F> {
@@ -171,9 +188,9 @@ where
         self.ticket.answer(Err(error));
     }
 
-    fn run(self: Box<Self>) {
+    fn run(self: Box<Self>) -> Box<dyn Done> {
         let Self { ticket, work } = *self;
-        ticket.answer(caught(work));
+        Box::new((ticket, caught(work)))
     }
 }
 
@@ -240,12 +257,18 @@ pub(super) struct Source<'s> {
     pub(super) kind: Kind,
 }
 
-/// What a thread has taken. Its memory serves batch after batch.
+/// What a thread has taken, and what it has come to. Its memory serves batch after batch.
+///
+/// It is turned away, computed and answered in three steps, because a thread that computes at the lowest priority must hold no lock
+/// that others wait for: see [`pool`](super::pool).
 #[derive(Default)]
 pub(super) struct Batch {
     signs: Vec<(Ticket<String>, SignJob)>,
+    signed: Vec<Answer<String>>,
     verifies: Vec<(Ticket<Verdict>, VerifyJob)>,
+    verified: Vec<Answer<Verdict>>,
     others: Vec<Box<dyn Work>>,
+    done: Vec<Box<dyn Done>>,
     late: Vec<Job>,
     unwanted: Vec<Job>,
 }
@@ -259,12 +282,12 @@ impl Batch {
         self.len() == 0 && self.late.is_empty() && self.unwanted.is_empty()
     }
 
-    /// Takes up to as many as are computed at once out of a line. What nobody wants any more, or not in time, is
-    /// sorted out; it is dropped and answered only when the line's lock is free again. Returns the cost of the rest.
-    pub(super) fn fill(&mut self, line: &mut Fair<Entry>, from: Source<'_>) -> u64 {
+    /// Takes up to `most` out of a line. What nobody wants any more, or not in time, is sorted out; it is dropped and
+    /// answered only when the line's lock is free again. Returns the cost of the rest.
+    pub(super) fn fill(&mut self, line: &mut Fair<Entry>, most: usize, from: Source<'_>) -> u64 {
         let Source { stats, lines, kind } = from;
         let (turn, now, mut spent) = (stats.book(kind).cost(), Instant::now(), 0_u64);
-        while self.len() < kind.at_once() {
+        while self.len() < most {
             let Some((cost, entry)) = line.pop(turn) else {
                 break;
             };
@@ -289,36 +312,70 @@ impl Batch {
         }
     }
 
-    /// Computes and answers. A panic loses what was taken, and nothing else.
+    /// Turns away, computes and answers.
     pub(super) fn run(&mut self, compute: &Compute, kind: Kind) {
+        self.turn_away(&compute.stats);
+        self.compute(compute, kind);
+        self.answer();
+    }
+
+    /// Answers what came too late, and drops what nobody wants.
+    pub(super) fn turn_away(&mut self, stats: &Stats) {
         self.unwanted.clear();
         for job in self.late.drain(..) {
-            compute.stats.refused(LaneError::DeadlineExceeded);
+            stats.refused(LaneError::DeadlineExceeded);
             job.refuse(LaneError::DeadlineExceeded);
         }
-        let fill = self.len();
-        if fill == 0 {
-            return;
-        }
-        let begin = Instant::now();
-        if caught(|| self.compute(compute, kind)).is_err() {
+    }
+
+    /// A panic loses what was taken, and nothing else.
+    pub(super) fn compute(&mut self, compute: &Compute, kind: Kind) {
+        if caught(|| self.compute_all(compute, kind)).is_err() {
             // What was taken is dropped, and so says that its answer is lost.
             self.signs.clear();
             self.verifies.clear();
             self.others.clear();
         }
-        compute.stats.book(kind).took(fill, begin.elapsed());
     }
 
-    fn compute(&mut self, compute: &Compute, kind: Kind) {
-        if !self.signs.is_empty() {
-            SignJob::together(compute, kind, &mut self.signs, Ticket::answer);
-        }
-        if !self.verifies.is_empty() {
-            VerifyJob::together(compute, kind, &mut self.verifies, Ticket::answer);
-        }
+    fn compute_all(&mut self, compute: &Compute, kind: Kind) {
+        by_filling(compute, kind, &mut self.signs, &mut self.signed);
+        by_filling(compute, kind, &mut self.verifies, &mut self.verified);
         for work in self.others.drain(..) {
-            work.run();
+            let begin = Instant::now();
+            self.done.push(work.run());
+            compute.stats.book(kind).took(1, begin.elapsed());
+        }
+    }
+
+    /// Gives everyone their answer.
+    pub(super) fn answer(&mut self) {
+        for (ticket, answer) in self.signed.drain(..) {
+            ticket.answer(answer);
+        }
+        for (ticket, answer) in self.verified.drain(..) {
+            ticket.answer(answer);
+        }
+        for done in self.done.drain(..) {
+            done.answer();
+        }
+    }
+}
+
+fn by_filling<J: LaneJob>(
+    compute: &Compute,
+    kind: Kind,
+    jobs: &mut Vec<(Ticket<J::Answer>, J)>,
+    answers: &mut Vec<Answer<J::Answer>>,
+) {
+    while !jobs.is_empty() {
+        let rest = jobs.split_off(jobs.len().min(LANES));
+        let (begin, fill) = (Instant::now(), jobs.len());
+        J::together(compute, kind, jobs, |to, answer| answers.push((to, answer)));
+        compute.stats.book(kind).took(fill, begin.elapsed());
+        // The usual batch is one filling: its memory is kept.
+        if !rest.is_empty() {
+            *jobs = rest;
         }
     }
 }

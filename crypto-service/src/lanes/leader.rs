@@ -124,7 +124,7 @@ impl Leading<'_> {
         let (stats, lines, kind) = (&compute.stats, Lines::Here, line.kind);
         let mut state = line.lock();
         let mut batch = state.spare.pop().unwrap_or_default();
-        batch.fill(&mut state.waiting, Source { stats, lines, kind });
+        batch.fill(&mut state.waiting, LANES, Source { stats, lines, kind });
         drop(state);
         let found = !batch.is_empty();
         batch.run(compute, kind);

@@ -1,6 +1,13 @@
 //! Crypto threads and the lines in front of them.
+//!
+//! # Who computes at the lowest priority
+//!
+//! Large RSA keys are computed at the lowest priority, so that everything else preempts them. Such a thread must never hold a lock that
+//! others wait for: preempted with it, it would hold up the threads that serve connections for as long as the machine is busy. So
+//! a thread at the usual priority takes and answers, and [`Idle`] next to it computes and touches nothing else.
 
 use std::fmt;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
@@ -146,11 +153,18 @@ impl Pool {
         }
     }
 
-    /// Works until the pool is closed and its lines are empty.
-    pub(super) fn work(&self, compute: &Compute) {
+    /// Works until the pool is closed and its lines are empty. `idle` computes, where there is one.
+    pub(super) fn work(&self, compute: &Compute, idle: Option<&Idle>) {
         let mut batch = Batch::default();
         while let Some(kind) = self.take(&compute.stats, &mut batch) {
-            batch.run(compute, kind);
+            match idle {
+                None => batch.run(compute, kind),
+                Some(idle) => {
+                    batch.turn_away(&compute.stats);
+                    batch = idle.compute(batch, kind);
+                    batch.answer();
+                }
+            }
         }
     }
 
@@ -158,7 +172,7 @@ impl Pool {
         let mut state = self.lock();
         loop {
             if let Some(kind) = state.next() {
-                state.fill(stats, kind, batch);
+                state.fill(stats, kind, self.capacity.threads, batch);
                 // Who leaves something behind calls the next.
                 if state.busy > 0 && state.idle > 0 {
                     state.idle -= 1;
@@ -192,6 +206,46 @@ impl Pool {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A thread that computes for one thread of a pool, and ends with it.
+pub(super) struct Idle {
+    work: SyncSender<(Batch, Kind)>,
+    done: Receiver<Batch>,
+}
+
+impl Idle {
+    /// One end for the thread that takes; [`IdleWork`] is for the thread that computes.
+    pub(super) fn pair() -> (Self, IdleWork) {
+        let (work, taken) = sync_channel(1);
+        let (computed, done) = sync_channel(1);
+        (Self { work, done }, IdleWork { taken, computed })
+    }
+
+    /// The batch as it comes back. A thread that is gone has dropped it, and so told everyone that their answer is lost.
+    fn compute(&self, batch: Batch, kind: Kind) -> Batch {
+        let sent = self.work.send((batch, kind)).is_ok();
+        let done = sent.then(|| self.done.recv().ok());
+        done.flatten().unwrap_or_default()
+    }
+}
+
+/// The computing end of [`Idle`].
+pub(super) struct IdleWork {
+    taken: Receiver<(Batch, Kind)>,
+    computed: SyncSender<Batch>,
+}
+
+impl IdleWork {
+    /// Computes until the other end is gone.
+    pub(super) fn run(self, compute: &Compute) {
+        while let Ok((mut batch, kind)) = self.taken.recv() {
+            batch.compute(compute, kind);
+            if self.computed.send(batch).is_err() {
+                return;
+            }
+        }
     }
 }
 
@@ -229,11 +283,11 @@ impl State {
         busy.min_by_key(|kind| self.lines.of(*kind).served)
     }
 
-    fn fill(&mut self, stats: &Stats, kind: Kind, batch: &mut Batch) {
+    fn fill(&mut self, stats: &Stats, kind: Kind, threads: u64, batch: &mut Batch) {
         let line = self.lines.of_mut(kind);
         self.clock = line.served;
-        let lines = Lines::Threads;
-        let spent = batch.fill(&mut line.waiting, Source { stats, lines, kind });
+        let (lines, most) = (Lines::Threads, kind.turn(line.waiting.len(), threads));
+        let spent = batch.fill(&mut line.waiting, most, Source { stats, lines, kind });
         line.served = line.served.saturating_add(spent);
         if line.waiting.is_empty() {
             self.busy -= 1;

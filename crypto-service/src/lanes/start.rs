@@ -13,12 +13,9 @@ use super::class::{PerKind, PoolId};
 use super::compute::Compute;
 use super::crowd::Crowd;
 use super::leader::CallersLine;
-use super::pool::Pool;
+use super::pool::{Idle, Pool};
 use super::stats::{Stats, nanos};
 use super::{Engine, Handle, Lanes, Shared};
-
-/// The lowest priority: what is slow yields to all else.
-const LOWEST_PRIORITY: i32 = 19;
 
 /// How many threads there are, and how much may wait for them.
 #[derive(Clone, Debug)]
@@ -84,26 +81,56 @@ impl Lanes {
 }
 
 fn spawn(shared: &Arc<Shared>, id: PoolId, number: usize) -> io::Result<()> {
-    let shared = Arc::clone(shared);
-    let work = move || {
-        if id == PoolId::LargeRsa {
-            lower_priority();
-        }
-        shared.pool(id).work(&shared.compute);
+    let name = format!("{}-{number}", id.name());
+    let idle = match id {
+        PoolId::LargeRsa => Some(spawn_idle(shared, format!("rsa-idle-{number}"))?),
+        PoolId::Rsa2048 | PoolId::Cheap => None,
     };
+    let shared = Arc::clone(shared);
+    let work = move || shared.pool(id).work(&shared.compute, idle.as_ref());
+    thread(name, work)
+}
+
+fn spawn_idle(shared: &Arc<Shared>, name: String) -> io::Result<Idle> {
+    let (idle, work) = Idle::pair();
+    let shared = Arc::clone(shared);
+    let compute = move || {
+        lower_priority();
+        work.run(&shared.compute);
+    };
+    thread(name, compute).map(|()| idle)
+}
+
+/// The kernel shows 15 characters of a name.
+fn thread(name: String, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     thread::Builder::new()
-        // The kernel shows 15 characters.
-        .name(format!("{}-{number}", id.name()))
+        .name(name)
         .spawn(work)
         .map(|_runs_by_itself| ())
 }
 
-/// Of this thread alone: on Linux a priority belongs to a thread, and no id means the calling one.
+/// Of this thread alone. A low priority by itself still lets it finish its time slice, 3 ms on Linux 6.6 and later; one that is
+/// idle is preempted at once by whatever wakes.
 fn lower_priority() {
     static SAID: Once = Once::new();
-    if let Err(error) = rustix::process::setpriority_process(None, LOWEST_PRIORITY) {
+    if let Err(error) = set_idle() {
         SAID.call_once(|| {
             tracing::warn!(%error, "the threads for large RSA keys keep the usual priority");
         });
     }
+}
+
+#[cfg(target_os = "linux")]
+fn set_idle() -> Result<(), thread_priority::Error> {
+    use thread_priority::unix::{
+        NormalThreadSchedulePolicy::Idle, ThreadSchedulePolicy::Normal,
+        set_thread_priority_and_policy, thread_native_id,
+    };
+    let lowest = thread_priority::ThreadPriority::Min;
+    set_thread_priority_and_policy(thread_native_id(), lowest, Normal(Idle))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn set_idle() -> Result<(), thread_priority::Error> {
+    thread_priority::set_current_thread_priority(thread_priority::ThreadPriority::Min)
 }

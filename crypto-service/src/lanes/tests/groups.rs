@@ -135,7 +135,7 @@ async fn works_of_a_group_run_where_their_class_says() {
         [
             Ok(here.clone()),
             Ok(thread("rsa-2048-0")),
-            Ok(thread("rsa-large-0")),
+            Ok(thread("rsa-idle-0")),
             Ok(here)
         ]
     );

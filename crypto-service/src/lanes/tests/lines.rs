@@ -11,8 +11,8 @@ async fn slow_work_runs_on_threads_of_its_class_and_cheap_work_here() {
     let (lanes, _fake) = lanes(1);
     for (class, thread) in [
         (Class::Rsa2048, Some("rsa-2048-0")),
-        (Class::Rsa3072, Some("rsa-large-0")),
-        (Class::Rsa4096, Some("rsa-large-0")),
+        (Class::Rsa3072, Some("rsa-idle-0")),
+        (Class::Rsa4096, Some("rsa-idle-0")),
         (Class::RsaPublic, None),
         (Class::Ec, None),
         (Class::Ed25519, None),
