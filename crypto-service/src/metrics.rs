@@ -162,6 +162,11 @@ impl Collector for StateCollector {
                 u64::try_from(snapshot.key_sets()).unwrap_or(u64::MAX),
             ),
             (
+                "token_revocations",
+                "live revocations of tokens held",
+                u64::try_from(snapshot.revoked_tokens()).unwrap_or(u64::MAX),
+            ),
+            (
                 "key_cache_keys",
                 "parsed private keys held, about",
                 self.private.len(),

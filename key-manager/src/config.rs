@@ -11,7 +11,10 @@ use service_kit::{
     tls::TlsFiles,
 };
 
-use crate::seal::{KekError, LocalKek, from_env, from_file};
+use crate::{
+    lifecycle::MAX_REVOCATIONS,
+    seal::{KekError, LocalKek, from_env, from_file},
+};
 
 /// The prefix of the environment variables.
 pub const PREFIX: &str = "KEY_MANAGER";
@@ -34,6 +37,8 @@ pub struct Config {
     pub kek: Kek,
     /// How long things take in the life of a key.
     pub times: LifeTimes,
+    /// Revocations of tokens.
+    pub tokens: Tokens,
     /// Logs.
     pub log: LogSettings,
 }
@@ -133,6 +138,32 @@ impl Kek {
     }
 }
 
+/// `[tokens]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tokens {
+    /// How many revocations live at once.
+    pub max_revocations: usize,
+}
+
+impl Tokens {
+    /// Beyond it the filter of one key set would fit in no message.
+    const MOST: usize = 2_000_000;
+
+    fn mistakes(&self) -> Option<Mistake> {
+        let fits = (1..=Self::MOST).contains(&self.max_revocations);
+        (!fits).then(|| Mistake::new("tokens.max_revocations", "must be 1 to 2000000"))
+    }
+}
+
+impl Default for Tokens {
+    fn default() -> Self {
+        Self {
+            max_revocations: MAX_REVOCATIONS,
+        }
+    }
+}
+
 /// `[times]`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -203,6 +234,7 @@ impl LifeTimes {
 impl Settings for Config {
     fn mistakes(&self) -> Vec<Mistake> {
         let mut mistakes = self.times.mistakes();
+        mistakes.extend(self.tokens.mistakes());
         let required = [
             ("tls.cert", &self.tls.cert, "the certificate chain, PEM"),
             ("tls.key", &self.tls.key, "its private key, PEM"),

@@ -21,6 +21,7 @@ pub struct Metrics {
     live: Gauge,
     epoch: Gauge,
     sets: Gauge,
+    revoked_tokens: Gauge,
 }
 
 const STATES: [(State, &str); 6] = [
@@ -67,11 +68,20 @@ impl Metrics {
                 self.live.clone(),
             );
             registry.register("epoch", "the present epoch", self.epoch.clone());
+            registry.register(
+                "token_revocations",
+                "live revocations of tokens",
+                self.revoked_tokens.clone(),
+            );
         });
     }
 
     pub(crate) fn connected(&self, count: usize) {
         self.subscribers.set(signed(count));
+    }
+
+    pub(crate) fn revoked_tokens(&self, count: usize) {
+        self.revoked_tokens.set(signed(count));
     }
 
     pub(crate) fn live(&self, count: usize) {
@@ -89,6 +99,7 @@ impl Metrics {
             | VaultError::KidTaken
             | VaultError::MaterialTaken
             | VaultError::RequestDone => "conflict",
+            VaultError::TooManyRevocations { .. } => "full",
             VaultError::Store(error) if error.retry_helps() => "unavailable",
             VaultError::Store(_) => "refused",
             VaultError::Damaged { .. } => "damaged",

@@ -14,6 +14,9 @@ use crate::{
 /// How often the plan runs.
 pub const INTERVAL: Duration = Duration::from_secs(1);
 
+/// After so many rounds expired revocations of tokens are forgotten: here and in every instance that takes a pass over all of them.
+const FORGET: u32 = 10;
+
 /// After so many rounds old records of instances are looked for.
 const SWEEP: u32 = 60;
 
@@ -42,6 +45,11 @@ impl Rotator {
         while shutdown.guard(ticks.tick()).await.is_some() {
             self.round().await;
             rounds = rounds.wrapping_add(1);
+            if rounds.is_multiple_of(FORGET)
+                && let Err(error) = self.lifecycle.forget_tokens().await
+            {
+                tracing::warn!(%error, "revocations of tokens are forgotten later");
+            }
             if rounds.is_multiple_of(SWEEP) {
                 self.sweep().await;
             }
@@ -69,6 +77,9 @@ impl Rotator {
             tracing::error!(%error, "the store cannot be read");
             self.lifecycle.metrics.store_error(&error);
             return;
+        }
+        if let Err(error) = self.lifecycle.clear_forgotten_tokens().await {
+            tracing::warn!(%error, "records of forgotten revocations stay until the next start");
         }
         for name in self.pending() {
             match self.lifecycle.advance(&name).await {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crypto_proto::keys::v1::{
     key_admin_service_server::KeyAdminServiceServer, key_feed_service_server::KeyFeedServiceServer,
+    revocation_service_server::RevocationServiceServer,
 };
 use jose_aws_lc::AwsLc;
 use service_kit::{
@@ -22,7 +23,7 @@ use tonic_health::ServingStatus;
 use crate::{
     config::Config,
     feed::Feed,
-    grpc::{Admin, FeedServer, refusals},
+    grpc::{Admin, FeedServer, Revocation, refusals},
     keys::KeySource,
     lifecycle::Lifecycle,
     metrics::Metrics,
@@ -35,7 +36,7 @@ use crate::{
 /// One request at most; the feed's reports and imported keys are far below.
 const MAX_REQUEST: usize = 1024 * 1024;
 
-const RPCS: [&str; 8] = [
+const RPCS: [&str; 9] = [
     "crypto.keys.v1.KeyAdminService/CreateKeySet",
     "crypto.keys.v1.KeyAdminService/GetKeySet",
     "crypto.keys.v1.KeyAdminService/ListKeySets",
@@ -44,6 +45,7 @@ const RPCS: [&str; 8] = [
     "crypto.keys.v1.KeyAdminService/ImportKey",
     "crypto.keys.v1.KeyAdminService/RevokeKey",
     "crypto.keys.v1.KeyFeedService/Watch",
+    "crypto.keys.v1.RevocationService/RevokeToken",
 ];
 
 /// The bound sockets.
@@ -187,7 +189,8 @@ pub async fn run_in(
         config.times.times(),
         Arc::clone(&environment.clock),
         metrics,
-    );
+    )
+    .with_max_revocations(config.tokens.max_revocations);
 
     tokio::spawn(credentials.clone().watch(shutdown.clone()));
     tokio::spawn(
@@ -207,7 +210,11 @@ pub async fn run_in(
         policy.clone(),
         shutdown.clone(),
     );
+    let revocation = Revocation::new(lifecycle.clone(), policy.clone());
     let routes = Routes::new(health_server)
+        .add_service(
+            RevocationServiceServer::new(revocation).max_decoding_message_size(MAX_REQUEST),
+        )
         .add_service(
             KeyAdminServiceServer::new(Admin::new(lifecycle, policy))
                 .max_decoding_message_size(MAX_REQUEST),
@@ -275,6 +282,7 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .with_service_name("crypto.keys.v1.KeyAdminService")
         .with_service_name("crypto.keys.v1.KeyFeedService")
+        .with_service_name("crypto.keys.v1.RevocationService")
         .with_service_name("grpc.health.v1.Health")
 }
 

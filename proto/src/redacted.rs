@@ -70,10 +70,23 @@ mod jwe {
 #[cfg(feature = "keys")]
 mod keys {
     use super::fmt;
-    use crate::keys::v1::{FedVersion, ImportKeyRequest};
+    use crate::keys::v1::{
+        FedVersion, ImportKeyRequest, RevokeTokenRequest, TokenMatch, revoke_token_request::Target,
+    };
 
     redacted! {
+        RevokeTokenRequest { tenant, key_sets, expires_at, request_id }
+        TokenMatch { issued_before }
         ImportKeyRequest { tenant, key_set, state, force, request_id, expected_revision }
         FedVersion { kid, algorithm, state }
+    }
+
+    impl fmt::Debug for Target {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(match self {
+                Self::Jti(_) => "Jti(..)",
+                Self::Match(_) => "Match(..)",
+            })
+        }
     }
 }

@@ -7,7 +7,9 @@ use crypto_proto::{
         SignThenEncryptResponse, ValidToken, VerifyRequest, VerifyResponse,
         sign_request::ClaimsInput, verify_response::Verdict,
     },
-    keys::v1::{FedVersion, ImportKeyRequest},
+    keys::v1::{
+        FedVersion, ImportKeyRequest, RevokeTokenRequest, TokenMatch, revoke_token_request::Target,
+    },
 };
 
 const PLANTED: &str = "planted-secret";
@@ -111,6 +113,22 @@ fn no_message_shows_a_token_a_claim_or_a_key() {
             FedVersion {
                 wrapped_key: planted(),
                 ..FedVersion::default()
+            }
+        ),
+        format!(
+            "{:?}",
+            RevokeTokenRequest {
+                target: Some(Target::Jti(planted())),
+                ..RevokeTokenRequest::default()
+            }
+        ),
+        format!(
+            "{:?}",
+            TokenMatch {
+                sub: planted(),
+                sid: planted(),
+                client_id: planted(),
+                ..TokenMatch::default()
             }
         ),
     ];

@@ -12,6 +12,7 @@ Examples:
   cryptoctl keyset create op/reports --alg ES256 --publish public
   cryptoctl keyset rotate op/access-token               after its waits
   cryptoctl keyset revoke op/access-token KID           at once
+  cryptoctl token revoke --sub alice                    everything that alice was issued so far
   cryptoctl sign op/access-token '{\"sub\":\"alice\",\"aud\":\"api\"}'
   cryptoctl sign op/access-token - < claims.json | cryptoctl verify - --audience api
   cryptoctl --output json keyset show op/id-token
@@ -52,7 +53,7 @@ pub(crate) struct Global {
     /// The folder with `ca.crt`, and `ROLE.crt` and `ROLE.key` of who calls.
     #[arg(long, global = true, default_value = "var/dev", value_name = "DIR")]
     pub(crate) certs: PathBuf,
-    /// Who calls. Default: `admin` for key sets, `token` to sign and encrypt, `auth` to verify and decrypt.
+    /// Who calls. Default: `admin` for key sets, `management` to revoke tokens, `token` to sign and encrypt, `auth` to verify and decrypt.
     #[arg(long = "as", global = true, value_name = "ROLE")]
     pub(crate) role: Option<String>,
     /// The tenant.
@@ -80,6 +81,9 @@ pub(crate) enum Command {
     Encrypt(Encrypt),
     /// Decrypt a token. Exit code 1 when it is rejected.
     Decrypt(Decrypt),
+    /// Tokens that were signed.
+    #[command(subcommand)]
+    Token(Token),
     /// Print the JWK Set of a tenant.
     Jwks {
         /// Only the sets of this issuer.
@@ -168,6 +172,42 @@ pub(crate) enum Keyset {
         #[command(flatten)]
         guard: Guard,
     },
+}
+
+/// Tokens that were signed.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Token {
+    /// Revoke a token by its jti, or the tokens of a subject, session or client that were issued so far.
+    Revoke(RevokeToken),
+}
+
+/// Which tokens to revoke.
+#[derive(Debug, Args)]
+pub(crate) struct RevokeToken {
+    /// The token with this `jti`.
+    #[arg(long, conflicts_with_all = ["sub", "sid", "client", "issued_before"])]
+    pub(crate) jti: Option<String>,
+    /// When that token expires (RFC 3339): the revocation is forgotten then. Default: when no token of the set lives any more.
+    #[arg(long, requires = "jti", value_name = "TIME")]
+    pub(crate) expires_at: Option<jiff::Timestamp>,
+    /// Tokens of this `sub`.
+    #[arg(long)]
+    pub(crate) sub: Option<String>,
+    /// Tokens of this `sid`.
+    #[arg(long)]
+    pub(crate) sid: Option<String>,
+    /// Tokens of this client.
+    #[arg(long)]
+    pub(crate) client: Option<String>,
+    /// Tokens with an `iat` up to this time (RFC 3339). Default: now.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) issued_before: Option<jiff::Timestamp>,
+    /// Only tokens of this key set; may be repeated. Default: every one that the caller may revoke tokens of.
+    #[arg(long)]
+    pub(crate) key_set: Vec<String>,
+    /// Repeat with the same id and it does not act twice. Default: a new one.
+    #[arg(long)]
+    pub(crate) request_id: Option<String>,
 }
 
 /// What makes a change safe to repeat.

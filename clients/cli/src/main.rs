@@ -7,11 +7,12 @@ mod error;
 mod keys;
 mod keyset;
 mod output;
+mod revoke;
 mod token;
 
 use std::process::ExitCode;
 
-use args::{Cli, Command};
+use args::{Cli, Command, Token};
 use clap::{CommandFactory as _, Parser as _};
 use error::Error;
 
@@ -46,6 +47,7 @@ async fn execute(cli: Cli) -> Result<(), Error> {
         Command::Verify(verify) => token::verify(global, verify).await,
         Command::Encrypt(encrypt) => token::encrypt(global, encrypt).await,
         Command::Decrypt(decrypt) => token::decrypt(global, decrypt).await,
+        Command::Token(Token::Revoke(which)) => revoke::token(global, which).await,
         Command::Jwks { issuer } => {
             token::jwks(global, issuer.as_deref().unwrap_or_default()).await
         }

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod serve;
+#[path = "local/tokens.rs"]
+mod tokens;
 mod truster;
 
 use std::sync::Arc;

@@ -104,4 +104,12 @@ impl Digest for AwsLc {
         };
         digest::digest(algorithm, data).as_ref().to_vec()
     }
+
+    fn sha256(&self, data: &[u8]) -> [u8; 32] {
+        let mut whole = [0; 32];
+        let made = digest::digest(&digest::SHA256, data);
+        let bytes = whole.iter_mut().zip(made.as_ref());
+        bytes.for_each(|(to, from)| *to = *from);
+        whole
+    }
 }

@@ -8,6 +8,7 @@
 //! | [`provider`] | the traits that a crypto engine implements: the key picks the algorithm |
 //! | [`header`], [`jws`], [`jwe`] | compact form |
 //! | [`jwt`] | what an issuer may write into claims, and when a token is believed |
+//! | [`revocation`] | what a revocation of tokens matches, and how many are held |
 //!
 //! Time, randomness and digests come in as arguments. Errors are sorted by who is at fault:
 //! [`jwt::RejectReason`] is the token's fault and a verdict, [`key::KeyError`] the fault of who brought
@@ -27,3 +28,4 @@ pub mod jwt;
 pub mod key;
 pub mod limits;
 pub mod provider;
+pub mod revocation;

@@ -25,6 +25,14 @@ pub trait SecureRandom: Send + Sync + fmt::Debug {
 pub trait Digest: Send + Sync + fmt::Debug {
     /// The digest of `data`, of [`Hash::output_len`] bytes.
     fn digest(&self, hash: Hash, data: &[u8]) -> Vec<u8>;
+
+    /// SHA-256 of `data`. The engines do it without an allocation.
+    fn sha256(&self, data: &[u8]) -> [u8; 32] {
+        let mut whole = [0; 32];
+        let made = self.digest(Hash::Sha256, data);
+        whole.iter_mut().zip(made).for_each(|(to, from)| *to = from);
+        whole
+    }
 }
 
 /// A key that signs with its one algorithm, parsed once.

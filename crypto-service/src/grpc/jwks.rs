@@ -19,6 +19,10 @@ use crate::usecase::{DataPlane, JwksQuery};
 /// One answer is 4 MiB at most; the rest is for the other fields.
 const LARGEST_DOCUMENT: usize = 4 * 1024 * 1024 - 1024;
 
+/// Revocations of one set's tokens that a client takes one by one: where it does not say, and at most. So many are one message.
+const TOKENS: usize = 10_000;
+const MOST_TOKENS: usize = 100_000;
+
 /// The service over the use cases.
 #[derive(Clone, Debug)]
 pub(crate) struct Jwks {
@@ -71,6 +75,7 @@ impl JwksService for Jwks {
         let mut fields = Fields::default();
         let tenant = fields.tenant(request.tenant);
         let key_sets = fields.key_sets("key_sets", request.key_sets);
+        let max_tokens = max_tokens(&mut fields, request.max_token_revocations);
         let (tenant, key_sets) = fields.finish(Some((tenant, key_sets)))?;
         self.plane
             .access()
@@ -80,8 +85,19 @@ impl JwksService for Jwks {
         let place = Arc::clone(&self.followers)
             .try_acquire_owned()
             .map_err(|_all_taken| Refusal::Overloaded { retry_in: None })?;
-        let follower = Follower::new(self.plane.clone(), caller, tenant, key_sets);
+        let follower = Follower::new(self.plane.clone(), caller, tenant, key_sets, max_tokens);
         let events = follower.follow(place, self.shutdown.clone());
         Ok(Response::new(Box::pin(events)))
+    }
+}
+
+fn max_tokens(fields: &mut Fields, asked: u32) -> usize {
+    match usize::try_from(asked) {
+        Ok(0) => TOKENS,
+        Ok(asked) if asked <= MOST_TOKENS => asked,
+        _ => {
+            fields.violation("max_token_revocations", "must be at most 100000");
+            TOKENS
+        }
     }
 }

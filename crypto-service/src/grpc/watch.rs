@@ -1,17 +1,19 @@
 //! One stream of `WatchTrust`: what a thin client needs to verify locally.
 //!
 //! ```text
-//! jwks (complete), revocations, lease  ->  (jwks (changed sets), revocations, lease | lease)*  ->  UNAVAILABLE
+//! jwks (complete), revocations, token_revocations*, lease
+//!     ->  (revocations, token_revocations*, jwks (changed sets), lease | lease)*  ->  UNAVAILABLE
 //! ```
 //!
 //! A follower that fell behind the changes, or whose grants changed, is sent everything again as a complete `jwks`. A client that
 //! does not read is not waited for long: its stream ends, and it connects again.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crypto_proto::jwks::v1 as proto;
+use jose::revocation;
 use keyring::{Publish, State, Use};
 use proto::watch_trust_response::Event;
 use service_kit::clock::BootTime;
@@ -23,7 +25,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-use crate::keys::{Change, KeySet, StateRules, Version};
+use crate::keys::{Change, Changed, KeySet, Snapshot, StateRules, TokensSpec, Version};
 use crate::refusal::Refusal;
 use crate::usecase::DataPlane;
 
@@ -59,6 +61,10 @@ pub(super) struct Follower {
     sent: HashSet<Arc<str>>,
     /// The revoked keys that the client knows of.
     revoked: HashSet<Arc<str>>,
+    /// Revocations of one set's tokens that the client takes one by one.
+    max_tokens: usize,
+    /// What it was sent on top of the last complete ones, by set: no more than it takes.
+    added: HashMap<Arc<str>, usize>,
     /// The epoch up to which the client has been told of everything.
     covered: u64,
 }
@@ -69,6 +75,7 @@ impl Follower {
         caller: Caller,
         tenant: String,
         named: Vec<String>,
+        max_tokens: usize,
     ) -> Self {
         let opened = plane.clock().boot();
         Self {
@@ -79,6 +86,8 @@ impl Follower {
             opened,
             sent: HashSet::new(),
             revoked: HashSet::new(),
+            max_tokens,
+            added: HashMap::new(),
             covered: 0,
         }
     }
@@ -123,7 +132,7 @@ impl Follower {
             }
             events = tokio::select! {
                 change = changes.recv() => match change {
-                    Ok(Change::Sets(epoch, names)) => self.changed(epoch, &names),
+                    Ok(Change::Some(changed)) => self.changed(&changed),
                     Ok(Change::All) | Err(broadcast::error::RecvError::Lagged(_)) => self.everything(),
                     Err(broadcast::error::RecvError::Closed) => return End::NotReady("the instance drains"),
                 },
@@ -207,16 +216,22 @@ impl Follower {
             .extend(sets.iter().map(|set| Arc::clone(&set.name)));
         let kids = self.newly_revoked(&sets);
         events.push(Event::Revocations(proto::TrustRevocations { kids }));
+        self.added.clear();
+        events.extend(
+            sets.iter()
+                .filter_map(|set| self.all_tokens(&snapshot, &set.name)),
+        );
         events
     }
 
-    /// The sets of these names, as they now are. Revocations go first: nothing may be believed a moment longer.
-    fn changed(&mut self, epoch: u64, names: &[(Arc<str>, Arc<str>)]) -> Vec<Event> {
+    /// The sets that changed, as they now are. Revocations go first: nothing may be believed a moment longer.
+    fn changed(&mut self, changed: &Changed) -> Vec<Event> {
         // Sets may be newer than this change; their own is still to come.
-        self.covered = self.covered.max(epoch);
+        self.covered = self.covered.max(changed.epoch);
         let snapshot = self.plane.keys().snapshot_owned();
         let (mut present, mut removed) = (Vec::new(), Vec::new());
-        for (_, name) in names.iter().filter(|(tenant, _)| **tenant == *self.tenant) {
+        let names = changed.sets.iter();
+        for (_, name) in names.filter(|(tenant, _)| **tenant == *self.tenant) {
             match snapshot
                 .set(&self.tenant, name)
                 .filter(|set| self.follows(set))
@@ -226,9 +241,17 @@ impl Follower {
                 None => {}
             }
         }
-        self.sent
-            .extend(present.iter().map(|set| Arc::clone(&set.name)));
         let mut events = Vec::new();
+        for set in &present {
+            if self.sent.insert(Arc::clone(&set.name)) {
+                // It was not followed before, and may come with revocations.
+                events.extend(self.all_tokens(&snapshot, &set.name));
+            }
+        }
+        let tokens = changed.tokens.iter();
+        for spec in tokens {
+            events.extend(self.more_tokens(&snapshot, changed.epoch, spec));
+        }
         let kids = self.newly_revoked(&present);
         if !kids.is_empty() {
             events.push(Event::Revocations(proto::TrustRevocations { kids }));
@@ -242,6 +265,49 @@ impl Follower {
             }));
         }
         events
+    }
+
+    /// Every revocation of the set's tokens, or a filter where those are more than the client takes. `None` where there is none.
+    fn all_tokens(&mut self, snapshot: &Snapshot, key_set: &Arc<str>) -> Option<Event> {
+        let revoked = snapshot.tenant(&self.tenant)?.revoked(key_set)?;
+        self.added.insert(Arc::clone(key_set), 0);
+        let table = revoked.table();
+        let mut event = proto::TrustTokenRevocations {
+            key_set: key_set.to_string(),
+            epoch: snapshot.epoch(),
+            complete: true,
+            ..proto::TrustTokenRevocations::default()
+        };
+        if table.len() <= self.max_tokens {
+            event.entries = revocation::encode(table.iter().copied());
+        } else {
+            let filter = revoked.filter();
+            event.filter = Some(proto::TokenFilter {
+                bits: filter.bits().to_vec(),
+                kinds: filter.claims(),
+            });
+        }
+        Some(Event::TokenRevocations(event))
+    }
+
+    /// Revocations that were added to a set that the client holds. Where it would then have been sent more than it takes, it gets all anew.
+    fn more_tokens(&mut self, snapshot: &Snapshot, epoch: u64, spec: &TokensSpec) -> Option<Event> {
+        if spec.tenant != self.tenant {
+            return None;
+        }
+        let name = self.sent.get(spec.key_set.as_str()).cloned()?;
+        let added = self.added.entry(Arc::clone(&name)).or_default();
+        *added += spec.entries.len();
+        if *added > self.max_tokens {
+            return self.all_tokens(snapshot, &name);
+        }
+        Some(Event::TokenRevocations(proto::TrustTokenRevocations {
+            key_set: spec.key_set.clone(),
+            epoch,
+            complete: false,
+            entries: revocation::encode(spec.entries.iter().copied()),
+            filter: None,
+        }))
     }
 
     fn follows(&self, set: &KeySet) -> bool {

@@ -42,6 +42,11 @@ impl<V: Clone> ShardedMap<V> {
         before
     }
 
+    /// Every name and its value, in no order.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&Arc<str>, &V)> {
+        self.shards.iter().flat_map(|shard| shard.iter())
+    }
+
     /// Every value, in no order.
     pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
         self.shards.iter().flat_map(|shard| shard.values())

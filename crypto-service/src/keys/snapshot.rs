@@ -7,7 +7,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use jose::revocation::Entry;
+
 use super::model::{KeySet, Version};
+use super::revoked::RevokedTokens;
 use super::sharded::ShardedMap;
 use crate::http::JwksDocument;
 
@@ -67,6 +70,15 @@ impl Snapshot {
         self.tenant(tenant)?.set(name)
     }
 
+    /// How many revocations of tokens live.
+    #[must_use]
+    pub fn revoked_tokens(&self) -> usize {
+        self.tenants
+            .values()
+            .map(|tenant| tenant.revoked_tokens())
+            .sum()
+    }
+
     /// How many key sets there are.
     #[must_use]
     pub fn key_sets(&self) -> usize {
@@ -86,6 +98,8 @@ pub(crate) struct KeyRef {
 pub(crate) struct Tenant {
     pub(super) sets: ShardedMap<Arc<KeySet>>,
     pub(super) kids: ShardedMap<KeyRef>,
+    /// By key set; none is empty.
+    revoked: ShardedMap<Arc<RevokedTokens>>,
     published: Arc<OnceLock<Published>>,
 }
 
@@ -101,6 +115,49 @@ impl Tenant {
 
     pub(crate) fn sets(&self) -> impl Iterator<Item = &Arc<KeySet>> {
         self.sets.values()
+    }
+
+    /// The revocations of a set's tokens, where there are any.
+    pub(crate) fn revoked(&self, key_set: &str) -> Option<&Arc<RevokedTokens>> {
+        if self.revoked.len() == 0 {
+            return None;
+        }
+        self.revoked.get(key_set)
+    }
+
+    /// Adds revocations of a set's tokens.
+    pub(super) fn revoke(&mut self, key_set: &str, entries: &[Entry]) {
+        let before = self.revoked(key_set);
+        let next = before.map_or_else(
+            || RevokedTokens::default().with(entries),
+            |before| before.with(entries),
+        );
+        if !next.table().is_empty() {
+            self.revoked.insert(key_set.into(), Arc::new(next));
+        }
+    }
+
+    /// Forgets revocations; false where there was none to forget.
+    pub(super) fn forget_revoked(&mut self, until: u32) -> bool {
+        let due: Vec<_> = self
+            .revoked
+            .entries()
+            .filter_map(|(name, revoked)| Some((Arc::clone(name), revoked.without(until)?)))
+            .collect();
+        let any = !due.is_empty();
+        for (name, next) in due {
+            if next.table().is_empty() {
+                self.revoked.remove(&name);
+            } else {
+                self.revoked.insert(name, Arc::new(next));
+            }
+        }
+        any
+    }
+
+    fn revoked_tokens(&self) -> usize {
+        let tables = self.revoked.values();
+        tables.map(|revoked| revoked.table().len()).sum()
     }
 
     /// The JWK Set of all public sets, or of one issuer's. Whoever asks first after a change renders it.

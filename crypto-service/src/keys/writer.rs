@@ -7,10 +7,12 @@ use arc_swap::{ArcSwap, Guard};
 use service_kit::clock::{BootTime, SharedClock};
 use tokio::sync::{broadcast, watch};
 
+use super::edit::{Edit, SetName};
 use super::lease::{Lease, LeaseOut, Terms};
-use super::model::{KeySet, KeySetSpec, PublicHalf, Version, VersionSpec};
-use super::snapshot::{Snapshot, Tenant, Times, is_public};
-use super::usage::{Usage, UsageBook};
+use super::model::KeySetSpec;
+use super::revoked::TokensSpec;
+use super::snapshot::{Snapshot, Times};
+use super::usage::UsageBook;
 
 /// Changes that a slow follower may lag behind before it has to begin anew.
 const CHANGES_KEPT: usize = 256;
@@ -36,11 +38,38 @@ pub enum ApplyError {
     },
 }
 
-/// What followers hear: which sets changed, by tenant and name, and the epoch that this led to; or that everything was replaced.
+/// What followers hear: what changed, or that everything was replaced.
 #[derive(Clone, Debug)]
 pub(crate) enum Change {
     All,
-    Sets(u64, Arc<[(Arc<str>, Arc<str>)]>),
+    Some(Arc<Changed>),
+}
+
+/// What changed, and the epoch that this led to.
+#[derive(Debug)]
+pub(crate) struct Changed {
+    pub(crate) epoch: u64,
+    /// Key sets, by tenant and name.
+    pub(crate) sets: Vec<SetName>,
+    /// Revocations of tokens that were added.
+    pub(crate) tokens: Vec<TokensSpec>,
+}
+
+/// A change, to be applied on top of `from`.
+#[derive(Debug, Default)]
+pub struct Delta {
+    /// The epoch that it applies to.
+    pub from: u64,
+    /// The epoch that it leads to.
+    pub epoch: u64,
+    /// Key sets as they now are.
+    pub changed: Vec<KeySetSpec>,
+    /// Key sets that are gone, by tenant and name.
+    pub removed: Vec<(String, String)>,
+    /// Revocations of tokens that are added.
+    pub tokens: Vec<TokensSpec>,
+    /// Up to when revocations are forgotten after that, in seconds since the epoch.
+    pub forgotten: Option<u32>,
 }
 
 #[derive(Debug)]
@@ -95,7 +124,7 @@ impl KeysWriter {
         self.shared.snapshot.load().epoch
     }
 
-    /// Puts a complete state in place of everything held.
+    /// As [`KeysWriter::replace_all`], without revocations of tokens.
     ///
     /// # Errors
     /// [`ApplyError::Older`].
@@ -104,6 +133,20 @@ impl KeysWriter {
         epoch: u64,
         times: Times,
         sets: Vec<KeySetSpec>,
+    ) -> Result<(), ApplyError> {
+        self.replace_all(epoch, times, sets, Vec::new())
+    }
+
+    /// Puts a complete state in place of everything held.
+    ///
+    /// # Errors
+    /// [`ApplyError::Older`].
+    pub fn replace_all(
+        &mut self,
+        epoch: u64,
+        times: Times,
+        sets: Vec<KeySetSpec>,
+        tokens: Vec<TokensSpec>,
     ) -> Result<(), ApplyError> {
         self.not_older(epoch)?;
         let before = self.shared.snapshot.load_full();
@@ -119,11 +162,12 @@ impl KeysWriter {
             next: &mut next,
         };
         edit.put_all(sets);
+        edit.revoke_all(&tokens);
         self.publish(next, Change::All);
         Ok(())
     }
 
-    /// Applies a change on top of `from`.
+    /// As [`KeysWriter::apply_all`], without revocations of tokens.
     ///
     /// # Errors
     /// [`ApplyError`]; nothing has then changed.
@@ -134,6 +178,21 @@ impl KeysWriter {
         changed: Vec<KeySetSpec>,
         removed: &[(String, String)],
     ) -> Result<(), ApplyError> {
+        self.apply_all(Delta {
+            from,
+            epoch,
+            changed,
+            removed: removed.to_vec(),
+            ..Delta::default()
+        })
+    }
+
+    /// Applies a change.
+    ///
+    /// # Errors
+    /// [`ApplyError`]; nothing has then changed.
+    pub fn apply_all(&mut self, delta: Delta) -> Result<(), ApplyError> {
+        let Delta { from, epoch, .. } = delta;
         let before = self.shared.snapshot.load_full();
         if from != before.epoch {
             return Err(ApplyError::Gap {
@@ -151,9 +210,19 @@ impl KeysWriter {
             before: &before,
             next: &mut next,
         };
-        let mut names = edit.put_all(changed);
-        names.extend(edit.remove_all(removed));
-        self.publish(next, Change::Sets(epoch, names.into()));
+        let mut sets = edit.put_all(delta.changed);
+        sets.extend(edit.remove_all(&delta.removed));
+        edit.revoke_all(&delta.tokens);
+        if let Some(until) = delta.forgotten {
+            edit.forget_revoked(until);
+        }
+        let tokens = delta.tokens;
+        let changed = Changed {
+            epoch,
+            sets,
+            tokens,
+        };
+        self.publish(next, Change::Some(Arc::new(changed)));
         Ok(())
     }
 
@@ -198,130 +267,6 @@ impl KeysWriter {
         let _nobody = self.shared.changes.send(change);
         self.shared.turns.send_modify(|turns| *turns += 1);
     }
-}
-
-/// A snapshot under construction; what did not change is taken over from the one before.
-struct Edit<'a> {
-    usage: &'a UsageBook,
-    before: &'a Snapshot,
-    next: &'a mut Snapshot,
-}
-
-type SetName = (Arc<str>, Arc<str>);
-
-impl Edit<'_> {
-    fn put_all(&mut self, sets: Vec<KeySetSpec>) -> Vec<SetName> {
-        let mut names = Vec::with_capacity(sets.len());
-        for (tenant, sets) in by_tenant(sets) {
-            let mut edited = self.tenant(&tenant);
-            let mut publication_changed = false;
-            for spec in sets {
-                let set = Arc::new(self.build(Arc::clone(&tenant), spec));
-                names.push((Arc::clone(&tenant), Arc::clone(&set.name)));
-                let before = edited.put(&set);
-                publication_changed |= is_public(&set) || before.is_some_and(|set| is_public(&set));
-            }
-            self.put_tenant(tenant, edited, publication_changed);
-        }
-        names
-    }
-
-    fn remove_all(&mut self, removed: &[(String, String)]) -> Vec<SetName> {
-        let mut names = Vec::with_capacity(removed.len());
-        for (tenant, name) in removed {
-            let mut edited = self.tenant(tenant);
-            let Some(set) = edited.take(name) else {
-                continue;
-            };
-            names.push((Arc::clone(&set.tenant), Arc::clone(&set.name)));
-            self.put_tenant(Arc::clone(&set.tenant), edited, is_public(&set));
-        }
-        names
-    }
-
-    fn tenant(&self, name: &str) -> Tenant {
-        self.next
-            .tenant(name)
-            .map(|tenant| Tenant::clone(tenant))
-            .unwrap_or_default()
-    }
-
-    fn put_tenant(&mut self, name: Arc<str>, mut tenant: Tenant, publication_changed: bool) {
-        if publication_changed {
-            tenant.publish();
-        }
-        self.next.tenants.insert(name, Arc::new(tenant));
-    }
-
-    fn build(&self, tenant: Arc<str>, spec: KeySetSpec) -> KeySet {
-        let known = self.before.set(&tenant, &spec.name);
-        let build = |version: VersionSpec| {
-            let known = known.and_then(|set| set.version(&version.kid));
-            Arc::new(self.build_version(&tenant, version, known))
-        };
-        let versions = spec.versions.into_iter().map(build).collect();
-        KeySet {
-            name: spec.name.into(),
-            key_use: spec.key_use,
-            issuer: spec.issuer.into(),
-            publish: spec.publish,
-            verifier_profile: spec.profile.for_verifier(),
-            profile: spec.profile,
-            enc: spec.enc,
-            versions,
-            next_change: spec.next_change,
-            ready_at: spec.ready_at,
-            tenant,
-        }
-    }
-
-    fn build_version(
-        &self,
-        tenant: &Arc<str>,
-        spec: VersionSpec,
-        known: Option<&Arc<Version>>,
-    ) -> Version {
-        let kid: Arc<str> =
-            known.map_or_else(|| spec.kid.as_str().into(), |known| Arc::clone(&known.kid));
-        let usage = known
-            .map(|known| Arc::clone(&known.usage))
-            .or_else(|| self.usage.known(tenant, &kid));
-        let usage = usage.unwrap_or_else(|| Usage::new(Arc::clone(tenant), Arc::clone(&kid)));
-        let public = spec
-            .public_jwk
-            .as_deref()
-            .and_then(|text| public_half(text, &spec, known));
-        Version::new(kid, spec, public, usage)
-    }
-}
-
-/// The public half, with what the engine has already made of it. One that cannot be read verifies nothing, and is said.
-fn public_half(
-    text: &str,
-    spec: &VersionSpec,
-    known: Option<&Arc<Version>>,
-) -> Option<Arc<PublicHalf>> {
-    let known = known.and_then(|known| known.public.as_ref());
-    if let Some(same) = known.filter(|public| public.is_of(text, spec.algorithm)) {
-        return Some(Arc::clone(same));
-    }
-    let parsed = PublicHalf::parse(text, spec.algorithm);
-    parsed
-        .inspect_err(
-            |error| tracing::error!(kid = spec.kid, %error, "a fed public key is unusable"),
-        )
-        .ok()
-}
-
-fn by_tenant(sets: Vec<KeySetSpec>) -> Vec<(Arc<str>, Vec<KeySetSpec>)> {
-    let mut grouped = std::collections::BTreeMap::<String, Vec<KeySetSpec>>::new();
-    for set in sets {
-        grouped.entry(set.tenant.clone()).or_default().push(set);
-    }
-    grouped
-        .into_iter()
-        .map(|(tenant, sets)| (tenant.into(), sets))
-        .collect()
 }
 
 /// What requests read. Cheap to clone; reading takes no lock.

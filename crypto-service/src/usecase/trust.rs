@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use jose::algorithm::{Algorithm, JwsAlgorithm};
-use jose::jwt::{KeyState, Lookup, TrustedKey, View};
+use jose::jwt::{Claims, KeyState, Lookup, Standing, TrustedKey, View};
 use jose::provider::Verify;
+use jose::revocation::TokenFacts;
+use jose_aws_lc::AwsLc;
 use keyring::{State, Use};
 use service_kit::grants::Operation;
 use service_kit::identity::Caller;
@@ -87,6 +89,16 @@ impl<'a> CallersView<'a> {
     }
 }
 
+/// Whether a token was revoked. One look-up where nothing of its set was.
+pub(super) fn standing(tenant: Option<&Tenant>, claims: &Claims) -> Standing {
+    let revoked = tenant.and_then(|tenant| tenant.revoked(claims.key_set()));
+    let revoked = revoked.map(|revoked| revoked.table());
+    match revoked.is_some_and(|table| table.revokes(&TokenFacts::of(claims), &AwsLc)) {
+        true => Standing::Revoked,
+        false => Standing::Stands,
+    }
+}
+
 impl<'a> View<'a> for CallersView<'a> {
     type Key = Checker;
 
@@ -119,5 +131,9 @@ impl<'a> View<'a> for CallersView<'a> {
 
     fn algorithm(checker: &Checker) -> Option<JwsAlgorithm> {
         Some(checker.key.algorithm())
+    }
+
+    fn standing(&self, claims: &Claims) -> Standing {
+        standing(self.tenant.map(|tenant| &**tenant), claims)
     }
 }

@@ -10,7 +10,8 @@
 use std::sync::Arc;
 
 use jose::jwt::{
-    Claims, NotVerified, Pending, Purpose, Question, RejectReason, Verified, VerifyRules, begin,
+    Claims, NotVerified, Pending, Purpose, Question, RejectReason, Standing, Verified, VerifyRules,
+    begin,
 };
 use jose::provider::Failed;
 use keyring::{State, Use};
@@ -19,7 +20,7 @@ use service_kit::identity::Caller;
 use tokio::time::Instant;
 
 use super::DataPlane;
-use super::trust::{CallersView, Checker};
+use super::trust::{CallersView, Checker, standing};
 use crate::keys::{Snapshot, StateRules};
 use crate::lanes::{Ask, LaneError, Message, VerifyJob};
 use crate::refusal::Refusal;
@@ -157,7 +158,8 @@ impl DataPlane {
             } = one;
             let settled = outcome.map_err(Refusal::from).map(|outcome| {
                 self.still_verifies(then, demands, pending.kid())?;
-                pending.settle_by_external_check(outcome, now)
+                let verified = pending.settle_by_external_check(outcome, now)?;
+                self.not_revoked_since(then, demands, verified)
             });
             if let Some(verdict) = verdicts.get_mut(place) {
                 *verdict = settled;
@@ -237,6 +239,7 @@ impl DataPlane {
                 let now = self.clock().unix_seconds();
                 self.still_verifies(&snapshot, demands, pending.kid())
                     .and_then(|()| pending.settle_by_external_check(outcome, now))
+                    .and_then(|verified| self.not_revoked_since(&snapshot, demands, verified))
             }
         };
         self.may_verify()?;
@@ -280,6 +283,21 @@ impl DataPlane {
                 Ok(())
             }
             _ => Err(RejectReason::UnknownKey),
+        }
+    }
+
+    /// The token may have been revoked while its signature was checked.
+    fn not_revoked_since(
+        &self,
+        then: &Arc<Snapshot>,
+        demands: &Demands,
+        verified: Verified<Claims>,
+    ) -> VerifyVerdict {
+        let now = self.keys().snapshot();
+        let tenant = now.tenant(&demands.tenant).map(|tenant| &**tenant);
+        match Arc::ptr_eq(&now, then) || standing(tenant, &verified) == Standing::Stands {
+            true => Ok(verified),
+            false => Err(RejectReason::Revoked),
         }
     }
 

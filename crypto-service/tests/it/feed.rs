@@ -141,7 +141,7 @@ impl Played {
             epoch: self.epoch,
             key_sets: vec![set],
             last: true,
-            times: None,
+            ..proto::SnapshotChunk::default()
         }
     }
 }

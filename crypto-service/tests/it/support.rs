@@ -9,13 +9,15 @@ use crypto_proto::jwt::v1 as jwt;
 use crypto_proto::jwt::v1::jwt_service_client::JwtServiceClient;
 use crypto_service::config::{Config, GrpcSettings, PolicySettings};
 use crypto_service::keys::{
-    Binding, KeySetSpec, KeysWriter, Profile, SealedKey, StreamKey, Terms, Times, VersionSpec,
+    Binding, Delta, KeySetSpec, KeysWriter, Profile, SealedKey, StreamKey, Terms, Times,
+    TokensSpec, VersionSpec,
 };
 use crypto_service::{Listeners, Server};
 use jose::algorithm::{Algorithm, ContentEncryption};
 use jose::jwe::{EncryptRequest, MemberValue};
 use jose::jwk::Jwk;
 use jose::key::{KeyMaterial, SymmetricKey};
+use jose::revocation::{Entry, Id, Match, NEVER};
 use jose_aws_lc::jwe::SharedKey;
 use jose_aws_lc::{AwsLc, KeySpec};
 use keyring::{Publish, State, Use};
@@ -143,6 +145,26 @@ impl World {
             .unwrap();
     }
 
+    /// Revokes tokens of a set of the default tenant.
+    pub(crate) fn revoke(&mut self, key_set: &str, entries: Vec<Entry>) {
+        self.apply(Delta {
+            tokens: vec![tokens(key_set, entries)],
+            ..Delta::default()
+        });
+    }
+
+    /// Applies a change on top of the present epoch.
+    pub(crate) fn apply(&mut self, delta: Delta) {
+        let from = self.epoch;
+        self.epoch += 1;
+        let delta = Delta {
+            from,
+            epoch: self.epoch,
+            ..delta
+        };
+        self.writer.apply_all(delta).unwrap();
+    }
+
     pub(crate) fn remove(&mut self, name: &str) {
         let from = self.epoch;
         self.epoch += 1;
@@ -198,6 +220,32 @@ pub(crate) fn tls(files: PemFiles) -> TlsFiles {
         cert: files.cert,
         key: files.key,
         ca: files.ca,
+    }
+}
+
+pub(crate) fn tokens(key_set: &str, entries: Vec<Entry>) -> TokensSpec {
+    TokensSpec {
+        tenant: "default".to_owned(),
+        key_set: key_set.to_owned(),
+        entries,
+    }
+}
+
+/// The revocation of one token.
+pub(crate) fn by_jti(jti: &str) -> Entry {
+    Entry {
+        id: Id::of_jti(jti, &AwsLc),
+        issued_before: 0,
+        forget_at: NEVER,
+    }
+}
+
+/// The revocation of the tokens that match, up to that `iat`.
+pub(crate) fn by_match(wanted: &Match<'_>, issued_before: u64) -> Entry {
+    Entry {
+        id: Id::of_match(wanted, &AwsLc).unwrap(),
+        issued_before: issued_before.try_into().unwrap(),
+        forget_at: NEVER,
     }
 }
 

@@ -16,8 +16,8 @@ async fn watch(
 ) -> Streaming<jwks::WatchTrustResponse> {
     let key_sets = key_sets.iter().map(|name| (*name).to_owned()).collect();
     let request = jwks::WatchTrustRequest {
-        tenant: String::new(),
         key_sets,
+        ..jwks::WatchTrustRequest::default()
     };
     world
         .jwks(role)
@@ -218,8 +218,8 @@ async fn named_sets_need_a_grant_and_have_to_exist() {
     let mut stream = watch(&world, "auth", &["op/a"]).await;
     assert_eq!(names(&event(&mut stream).await), ["op/a"]);
     let request = |name: &str| jwks::WatchTrustRequest {
-        tenant: String::new(),
         key_sets: vec![name.to_owned()],
+        ..jwks::WatchTrustRequest::default()
     };
     let refused = world
         .jwks("auth")

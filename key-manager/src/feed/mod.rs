@@ -11,6 +11,7 @@
 mod fed;
 mod handshake;
 mod session;
+mod tokens;
 mod wrapping;
 
 use std::{sync::Arc, time::Duration};
@@ -23,6 +24,7 @@ use crate::{lifecycle::Lifecycle, vault::VaultError};
 
 pub use fed::{FedSet, FedVersion};
 pub use handshake::{Hello, Welcome};
+pub use tokens::FedTokens;
 pub use wrapping::StreamKey;
 
 /// Messages that wait to be sent on a stream. With the bound on a message this bounds its memory.
@@ -76,6 +78,8 @@ pub enum Down {
         epoch: u64,
         /// Some of the key sets.
         sets: Vec<FedSet>,
+        /// Some of the revocations of tokens.
+        tokens: Vec<FedTokens>,
         /// Whether this is the last part.
         last: bool,
     },
@@ -87,6 +91,10 @@ pub enum Down {
         epoch: u64,
         /// Key sets as they now are.
         changed: Vec<FedSet>,
+        /// Revocations of tokens that were added.
+        tokens: Vec<FedTokens>,
+        /// Up to when revocations are forgotten after that, in seconds since 1970.
+        forgotten: Option<u32>,
     },
     /// A lease.
     Lease {

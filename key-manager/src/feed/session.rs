@@ -4,12 +4,13 @@ mod deltas;
 
 use std::sync::Arc;
 
+use jose::revocation::{ENTRY_LEN, Table};
 use keyring::{Ack, Subscriber, Usage};
 use service_kit::identity::Caller;
 use tokio::{sync::mpsc, time::timeout};
 
 use super::{
-    Down, Feed, FeedError, HELLO_TIMEOUT, Hello, Report, SEND_TIMEOUT, StreamKey, Up,
+    Down, FedTokens, Feed, FeedError, HELLO_TIMEOUT, Hello, Report, SEND_TIMEOUT, StreamKey, Up,
     handshake::{offset, protocol},
 };
 use crate::{
@@ -125,7 +126,8 @@ impl<'a> Session<'a> {
 
     /// The record is stored before the snapshot leaves; it has no lease yet, that comes with the first renewal.
     async fn snapshot(&mut self) -> Result<(), FeedError> {
-        let (epoch, entries) = self.feed.lifecycle.vault().all();
+        let whole = self.feed.lifecycle.vault().whole();
+        let (epoch, entries) = (whole.epoch, whole.sets);
         self.register(epoch).await?;
         (self.sent, self.leased) = (epoch, epoch);
         let (mut sets, mut bytes) = (Vec::new(), 0);
@@ -143,21 +145,51 @@ impl<'a> Session<'a> {
                     Down::Snapshot {
                         epoch,
                         sets: std::mem::take(&mut sets),
+                        tokens: Vec::new(),
                         last: false,
                     },
                 )
                 .await?;
             }
         }
+        self.snapshot_of_tokens(epoch, whole.tokens).await?;
         send(
             self.down,
             Down::Snapshot {
                 epoch,
                 sets,
+                tokens: Vec::new(),
                 last: true,
             },
         )
         .await
+    }
+
+    /// The revocations of tokens that belong to the snapshot, some in each part.
+    async fn snapshot_of_tokens(
+        &self,
+        epoch: u64,
+        tables: Vec<(SetName, Table)>,
+    ) -> Result<(), FeedError> {
+        let covered = tables
+            .into_iter()
+            .filter(|(name, _)| self.scope.covers(name));
+        for (name, table) in covered {
+            let entries: Vec<_> = table.iter().copied().collect();
+            for entries in entries.chunks(PART_BYTES / ENTRY_LEN) {
+                let part = Down::Snapshot {
+                    epoch,
+                    sets: Vec::new(),
+                    tokens: vec![FedTokens {
+                        name: name.clone(),
+                        entries: entries.to_vec(),
+                    }],
+                    last: false,
+                };
+                send(self.down, part).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn register(&self, epoch: u64) -> Result<(), FeedError> {

@@ -259,7 +259,7 @@ fn not_granted(caller: &Caller, tenant: &str, key_set: &str) -> Failure {
     ))
 }
 
-fn mutation(
+pub(super) fn mutation(
     caller: &Caller,
     request_id: String,
     content: Zeroizing<Vec<u8>>,
@@ -274,7 +274,7 @@ fn mutation(
 }
 
 /// The whole request under the name of its rpc. Sized once: growing would leave copies of an imported key behind.
-fn content(rpc: &str, message: &impl Message) -> Zeroizing<Vec<u8>> {
+pub(super) fn content(rpc: &str, message: &impl Message) -> Zeroizing<Vec<u8>> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(rpc.len() + message.encoded_len() + 16));
     bytes.extend_from_slice(rpc.as_bytes());
     // A Vec takes whatever is encoded into it.
@@ -282,7 +282,7 @@ fn content(rpc: &str, message: &impl Message) -> Zeroizing<Vec<u8>> {
     bytes
 }
 
-fn caller<T>(request: &Request<T>) -> Result<Caller, Failure> {
+pub(super) fn caller<T>(request: &Request<T>) -> Result<Caller, Failure> {
     Ok(Caller::of(request)?.clone())
 }
 

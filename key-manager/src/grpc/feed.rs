@@ -13,7 +13,7 @@ use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{encode, fields::time, status::Failure};
-use crate::feed::{Down, Feed, FeedError, Hello, OUTBOX, Report, Up};
+use crate::feed::{Down, FedTokens, Feed, FeedError, Hello, OUTBOX, Report, Up};
 
 /// The service.
 #[derive(Clone, Debug)]
@@ -144,6 +144,14 @@ fn report(
     })
 }
 
+fn fed_tokens(tokens: FedTokens) -> proto::FedRevocations {
+    proto::FedRevocations {
+        tenant: tokens.name.tenant,
+        key_set: tokens.name.name,
+        entries: jose::revocation::encode(tokens.entries),
+    }
+}
+
 fn down_message(message: Down, times: &Times) -> DownMessage {
     match message {
         Down::Welcome(welcome) => DownMessage::Welcome(proto::Welcome {
@@ -152,21 +160,34 @@ fn down_message(message: Down, times: &Times) -> DownMessage {
             certificate_chain: welcome.certificate_chain,
             signature: welcome.signature,
         }),
-        Down::Snapshot { epoch, sets, last } => DownMessage::Snapshot(proto::SnapshotChunk {
+        Down::Snapshot {
+            epoch,
+            sets,
+            tokens,
+            last,
+        } => DownMessage::Snapshot(proto::SnapshotChunk {
             epoch,
             key_sets: sets.into_iter().map(encode::fed).collect(),
             last,
             times: Some(encode::feed_times(times)),
+            revocations: tokens.into_iter().map(fed_tokens).collect(),
         }),
         Down::Delta {
             from,
             epoch,
             changed,
+            tokens,
+            forgotten,
         } => DownMessage::Delta(proto::Delta {
             from_epoch: from,
             epoch,
             changed: changed.into_iter().map(encode::fed).collect(),
             removed: Vec::new(),
+            revocations: tokens.into_iter().map(fed_tokens).collect(),
+            revocations_forgotten: forgotten.map(|seconds| prost_types::Timestamp {
+                seconds: seconds.into(),
+                nanos: 0,
+            }),
         }),
         Down::Lease { id, epoch } => DownMessage::Lease(proto::Lease {
             id,

@@ -5,9 +5,11 @@ mod decode;
 mod encode;
 mod feed;
 mod fields;
+mod revocation;
 mod status;
 mod update;
 
 pub use admin::Admin;
 pub use feed::FeedServer;
+pub use revocation::Revocation;
 pub use status::refusals;

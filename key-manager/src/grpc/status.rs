@@ -120,6 +120,7 @@ impl From<VaultError> for Failure {
             VaultError::KidTaken | VaultError::MaterialTaken => {
                 Self::field("jwk", error.to_string())
             }
+            VaultError::TooManyRevocations { .. } => Self::Exhausted(error.to_string()),
             VaultError::Store(store) if store.retry_helps() => {
                 Self::NotReady("the store cannot be reached; try again".to_owned())
             }

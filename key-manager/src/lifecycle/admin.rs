@@ -88,7 +88,7 @@ impl fmt::Debug for Import {
 }
 
 impl Lifecycle {
-    fn terms<'a>(&self, mutation: &'a Mutation) -> Terms<'a> {
+    pub(super) fn terms<'a>(&self, mutation: &'a Mutation) -> Terms<'a> {
         let named = !mutation.request_id.is_empty();
         let request = named.then(|| {
             self.vault.request(

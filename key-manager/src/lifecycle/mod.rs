@@ -6,6 +6,7 @@
 mod admin;
 mod error;
 mod progress;
+mod tokens;
 
 use std::{
     collections::BTreeMap,
@@ -24,6 +25,7 @@ use crate::{
 pub use admin::{Import, Mutation, Overview, Revoked, Rotated, UpdateFn};
 pub use error::LifecycleError;
 pub use progress::Progress;
+pub use tokens::{MAX_REVOCATIONS, TokenTarget, TokensRevoked};
 
 const TRIES: usize = 8;
 
@@ -39,6 +41,7 @@ pub struct Lifecycle {
     pub(crate) metrics: Metrics,
     keys: Arc<dyn KeySource>,
     connected: Arc<Mutex<BTreeMap<String, usize>>>,
+    max_revocations: usize,
 }
 
 /// Who writes, and on what conditions.
@@ -67,6 +70,7 @@ impl Lifecycle {
             metrics,
             keys,
             connected: Arc::default(),
+            max_revocations: MAX_REVOCATIONS,
         }
     }
 

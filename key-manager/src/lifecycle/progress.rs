@@ -24,9 +24,14 @@ pub struct Progress {
 impl Lifecycle {
     /// Waits until every connected instance that is fed the set has acknowledged `epoch`, but no longer than 1 s.
     pub(crate) async fn settle(&self, name: &SetName, epoch: u64) -> Progress {
+        self.settle_all(std::slice::from_ref(name), epoch).await
+    }
+
+    /// As [`Lifecycle::settle`], for instances that are fed any of these sets.
+    pub(crate) async fn settle_all(&self, names: &[SetName], epoch: u64) -> Progress {
         let mut acks = self.vault.watch_instances();
         let wait = async {
-            while !self.progress(name, epoch).connected_stragglers.is_empty() {
+            while !self.progress(names, epoch).connected_stragglers.is_empty() {
                 if acks.changed().await.is_err() {
                     break;
                 }
@@ -34,10 +39,10 @@ impl Lifecycle {
         };
         // Either way the answer is what is known now.
         let _ = tokio::time::timeout(PATIENCE, wait).await;
-        self.progress(name, epoch)
+        self.progress(names, epoch)
     }
 
-    fn progress(&self, name: &SetName, epoch: u64) -> Progress {
+    fn progress(&self, names: &[SetName], epoch: u64) -> Progress {
         let now = self.now();
         let connected = |instance: &Instance| self.is_connected(&instance.subscriber.name);
         let mut progress = Progress::default();
@@ -45,7 +50,7 @@ impl Lifecycle {
             .vault
             .instances()
             .iter()
-            .filter(|instance| instance.scope.covers(name))
+            .filter(|instance| names.iter().any(|name| instance.scope.covers(name)))
         {
             let subscriber = &instance.subscriber;
             if !subscriber.is_live(now) && !connected(instance) {

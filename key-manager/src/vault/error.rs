@@ -25,6 +25,14 @@ pub enum VaultError {
     /// The request was executed meanwhile.
     #[error("the request was executed meanwhile")]
     RequestDone,
+    /// As many revocations of tokens live as are kept.
+    #[error(
+        "{limit} revocations of tokens live, which is as many as are kept: wait until some are forgotten, raise tokens.max_revocations, or revoke the key"
+    )]
+    TooManyRevocations {
+        /// How many are kept.
+        limit: usize,
+    },
     /// The key-encryption key does not fit.
     #[error(transparent)]
     Kek(#[from] KekError),

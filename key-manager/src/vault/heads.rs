@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use aws_lc_rs::digest::{Context, SHA256, digest};
 use serde::{Deserialize, Serialize};
 
-use super::{EPOCH, SetEntry, SetName, VaultError, envelope};
+use super::{EPOCH, SetEntry, SetName, VaultError, envelope, token_head::TokenHead};
 use crate::seal::{DataKey, RecordBinding};
 
 const SHARDS: usize = 256;
@@ -43,6 +43,8 @@ type Shard = BTreeMap<SetName, (u64, envelope::Tag)>;
 pub(super) struct Heads {
     shards: Vec<Arc<Shard>>,
     digests: Vec<[u8; 32]>,
+    /// Revocations of tokens have one head for all: they are many, and come one by one.
+    pub(super) tokens: TokenHead,
 }
 
 impl Heads {
@@ -51,6 +53,7 @@ impl Heads {
         Self {
             digests: vec![shard_digest(&empty); SHARDS],
             shards: vec![empty; SHARDS],
+            tokens: TokenHead::default(),
         }
     }
 
@@ -99,8 +102,14 @@ impl Heads {
         }
     }
 
+    /// A store without revocations of tokens has the head that it had before there were any.
     fn digest(&self) -> String {
-        jose::base64url::encode(digest(&SHA256, self.digests.as_flattened()))
+        let shards = self.digests.as_flattened();
+        let whole = match self.tokens.is_empty() {
+            true => digest(&SHA256, shards),
+            false => digest(&SHA256, &[shards, &self.tokens.bytes()].concat()),
+        };
+        jose::base64url::encode(whole)
     }
 }
 

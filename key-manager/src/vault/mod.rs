@@ -9,6 +9,9 @@
 //! | `key/<tenant>/<kid>` | a private key or secret, sealed; empty for public keys, so that a kid is taken once in its tenant |
 //! | `material/<tenant>/<digest>` | the kid that has the material: the same key does not enter twice |
 //! | `changed/<epoch>` | the set that this epoch wrote |
+//! | `revoked/<tenant>/<set>/<id>` | a revocation of tokens: the last `iat`, and when it is forgotten; authenticated |
+//! | `changed/<epoch>/<place>` | the revocations that this epoch wrote |
+//! | `revoked-until` | up to when revocations are forgotten; authenticated |
 //! | `request/<digest>`, `request-at/<time>/<digest>` | what a `request_id` did, for a day |
 //! | `subscriber/<digest>` | an instance: acks, lease, clock; moves no epoch |
 //!
@@ -21,6 +24,8 @@ mod heads;
 mod request;
 mod set;
 mod subscriber;
+mod token_head;
+mod tokens;
 mod turn;
 mod view;
 
@@ -45,8 +50,9 @@ pub use error::VaultError;
 pub use request::{MAX_REQUESTS, Remembered, Request};
 pub use set::{KeyFacts, SetEntry, SetName};
 pub use subscriber::{Instance, Scope};
+pub use tokens::{Forgetting, Revoking};
 pub use turn::{Change, Entering, Turn};
-pub use view::Changes;
+pub use view::{Changes, RevokedTokens, Whole};
 
 use view::View;
 
@@ -82,6 +88,7 @@ pub struct Vault {
     turn: Arc<Mutex<()>>,
     epochs: watch::Sender<u64>,
     requests: request::Count,
+    garbage: tokens::Garbage,
 }
 
 impl fmt::Debug for Vault {
@@ -112,6 +119,7 @@ impl Vault {
             turn: Arc::default(),
             epochs: watch::Sender::new(0),
             requests: request::Count::default(),
+            garbage: tokens::Garbage::default(),
             store,
         };
         vault.load_sets().await?;
@@ -143,6 +151,12 @@ impl Vault {
     pub fn all(&self) -> (u64, Vec<Arc<SetEntry>>) {
         let view = self.view();
         (view.epoch, view.sets.values().cloned().collect())
+    }
+
+    /// Everything that an instance may be fed, of one epoch.
+    #[must_use]
+    pub fn whole(&self) -> Whole {
+        self.view().whole()
     }
 
     /// Up to `limit` key sets of a tenant behind the name `after` that `wanted` says yes to.
@@ -196,7 +210,7 @@ impl Vault {
         {
             return Ok(());
         }
-        let mut changed = Vec::new();
+        let (mut changed, mut tokens) = (Vec::new(), tokens::Taken::default());
         let mut after = changed_key(self.epoch());
         loop {
             let page = self.store.scan("changed/", Some(&after), PAGE).await?;
@@ -204,6 +218,10 @@ impl Vault {
             after.clone_from(&last.key);
             for entry in &page {
                 let key = String::from_utf8_lossy(&entry.value).into_owned();
+                if tokens::is_of_tokens(&key) {
+                    self.take_tokens(&key, &mut tokens).await?;
+                    continue;
+                }
                 let set = self
                     .store
                     .get(&key)
@@ -216,6 +234,7 @@ impl Vault {
         {
             let mut view = self.view_mut();
             view.take(changed, head.epoch, revision);
+            view.take_tokens(&self.root, tokens, head.epoch);
             view.heads.verify(head.epoch, &head.heads)?;
         }
         self.epochs.send_replace(head.epoch);
@@ -326,14 +345,16 @@ impl Vault {
                 loaded.push(self.read_set(entry).await?);
             }
         }
+        let tokens = self.load_tokens().await?;
         let (revision, epoch) = match stored {
             Some((revision, head)) => {
                 let mut view = self.view_mut();
                 view.take(loaded, head.epoch, revision);
+                view.take_tokens(&self.root, tokens, head.epoch);
                 view.heads.verify(head.epoch, &head.heads)?;
                 (revision, head.epoch)
             }
-            None if loaded.is_empty() => (0, 0),
+            None if loaded.is_empty() && tokens.is_empty() => (0, 0),
             None => return Err(VaultError::damaged(EPOCH, "is missing")),
         };
         self.view_mut().start_at(epoch, revision);

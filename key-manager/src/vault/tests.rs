@@ -1,3 +1,4 @@
+mod tokens;
 mod writes;
 
 use std::{sync::Arc, time::Duration};
@@ -390,7 +391,7 @@ async fn who_lags_gets_parts_in_order_without_gaps() {
     }
     let vault = lifecycle.vault();
     let (mut at, mut seen) = (0, std::collections::BTreeSet::new());
-    while let Changes::Some { epoch, entries } = vault.changes_since(at, 3) {
+    while let Changes::Some { epoch, entries, .. } = vault.changes_since(at, 3) {
         assert!(
             epoch > at && entries.len() <= 3,
             "{at} {epoch} {}",

@@ -152,7 +152,9 @@ impl Turn {
 }
 
 /// Nobody aborts a write: what does not come to its end has panicked, or the process ends.
-fn finished<T>(written: Result<Result<T, VaultError>, JoinError>) -> Result<T, VaultError> {
+pub(super) fn finished<T>(
+    written: Result<Result<T, VaultError>, JoinError>,
+) -> Result<T, VaultError> {
     written.unwrap_or_else(|error| match error.try_into_panic() {
         Ok(panic) => std::panic::resume_unwind(panic),
         Err(_ended) => Err(VaultError::Store(StoreError::Unavailable(

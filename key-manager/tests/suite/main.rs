@@ -12,3 +12,4 @@ mod admin;
 mod feed;
 mod process;
 mod support;
+mod tokens;

@@ -31,17 +31,23 @@ pub struct WatchTrustRequest {
     /// Key sets. Empty = every SIGN set of the tenant that the caller may verify with.
     #[prost(string, repeated, tag = "2")]
     pub key_sets: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Revocations of tokens that the client holds of one key set one by one, at most 100,000; where there are more it gets a filter, and
+    /// asks the service when that hits. 0 = 10,000.
+    #[prost(uint32, tag = "3")]
+    pub max_token_revocations: u32,
 }
 /// One event of the stream.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WatchTrustResponse {
-    /// Exactly one is set. The first events of a stream are a complete `jwks`, `revocations`, then a `lease`.
-    #[prost(oneof = "watch_trust_response::Event", tags = "1, 2, 3")]
+    /// Exactly one is set. The first events of a stream are a complete `jwks`, `revocations`, one complete `token_revocations` for each
+    /// key set of which tokens are revoked, then a `lease`.
+    #[prost(oneof = "watch_trust_response::Event", tags = "1, 2, 3, 4")]
     pub event: ::core::option::Option<watch_trust_response::Event>,
 }
 /// Nested message and enum types in `WatchTrustResponse`.
 pub mod watch_trust_response {
-    /// Exactly one is set. The first events of a stream are a complete `jwks`, `revocations`, then a `lease`.
+    /// Exactly one is set. The first events of a stream are a complete `jwks`, `revocations`, one complete `token_revocations` for each
+    /// key set of which tokens are revoked, then a `lease`.
     #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Event {
         /// Keys, all or those that changed.
@@ -53,6 +59,9 @@ pub mod watch_trust_response {
         /// How long what was received so far may be relied on.
         #[prost(message, tag = "3")]
         Lease(super::TrustLease),
+        /// Tokens that no longer count, from this message on.
+        #[prost(message, tag = "4")]
+        TokenRevocations(super::TrustTokenRevocations),
     }
 }
 /// Verification keys by key set.
@@ -115,6 +124,36 @@ pub struct TrustRevocations {
     /// Their key ids.
     #[prost(string, repeated, tag = "1")]
     pub kids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// Revocations of tokens of one key set.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TrustTokenRevocations {
+    /// The key set.
+    #[prost(string, tag = "1")]
+    pub key_set: ::prost::alloc::string::String,
+    /// The epoch of the key store that this shows. A client that has seen a later one of the set ignores a complete event.
+    #[prost(uint64, tag = "2")]
+    pub epoch: u64,
+    /// True: these are all, forget the others of the set. False: these come on top.
+    #[prost(bool, tag = "3")]
+    pub complete: bool,
+    /// 24 bytes for each, as `crypto.keys.v1.FedRevocations.entries` has them. A client forgets each by itself.
+    #[prost(bytes = "vec", tag = "4")]
+    pub entries: ::prost::alloc::vec::Vec<u8>,
+    /// In a complete event, in place of `entries` where those are too many.
+    #[prost(message, optional, tag = "5")]
+    pub filter: ::core::option::Option<TokenFilter>,
+}
+/// A Bloom filter over the ids of revocations: what it does not hit is not revoked; one in a hundred of what it hits is not either.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TokenFilter {
+    /// The bits; bit n is `bits\[n / 8\] >> (n % 8) & 1`. Of an id, the first 8 bytes are h and the last 8 with their lowest bit set are g, in
+    /// network order; its seven bits are (h + i * g) mod 2^64 mod the number of bits, for i from 0 to 6.
+    #[prost(bytes = "vec", tag = "1")]
+    pub bits: ::prost::alloc::vec::Vec<u8>,
+    /// Which claims are compared by what is in it: bit k is set where it holds an id whose last four bits are k.
+    #[prost(uint32, tag = "2")]
+    pub kinds: u32,
 }
 /// The right to rely on what was received.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

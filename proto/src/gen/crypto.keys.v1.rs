@@ -498,6 +498,9 @@ pub struct SnapshotChunk {
     /// Times that hold for every set.
     #[prost(message, optional, tag = "4")]
     pub times: ::core::option::Option<FeedTimes>,
+    /// Some of the live revocations of tokens.
+    #[prost(message, repeated, tag = "5")]
+    pub revocations: ::prost::alloc::vec::Vec<FedRevocations>,
 }
 /// A change, applied only on top of `from_epoch`; after a gap the instance connects again.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -514,6 +517,26 @@ pub struct Delta {
     /// Key sets that are gone.
     #[prost(message, repeated, tag = "4")]
     pub removed: ::prost::alloc::vec::Vec<KeySetName>,
+    /// Revocations of tokens that were added or extended.
+    #[prost(message, repeated, tag = "5")]
+    pub revocations: ::prost::alloc::vec::Vec<FedRevocations>,
+    /// After these: every revocation that is to be forgotten by then is. Absent = none.
+    #[prost(message, optional, tag = "6")]
+    pub revocations_forgotten: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// Revocations of tokens of one key set.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FedRevocations {
+    /// The tenant.
+    #[prost(string, tag = "1")]
+    pub tenant: ::prost::alloc::string::String,
+    /// The key set.
+    #[prost(string, tag = "2")]
+    pub key_set: ::prost::alloc::string::String,
+    /// 24 bytes for each, numbers in network order: 16 of id, 4 of the last `iat` that is revoked, 4 of when it is forgotten, both in seconds
+    /// since 1970. The id is the start of a SHA-256 over the claims that are compared; its last four bits say which those are.
+    #[prost(bytes = "vec", tag = "3")]
+    pub entries: ::prost::alloc::vec::Vec<u8>,
 }
 /// The name of a key set.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1883,6 +1906,395 @@ pub mod key_feed_service_server {
     /// Generated gRPC service name
     pub const SERVICE_NAME: &str = "crypto.keys.v1.KeyFeedService";
     impl<T> tonic::server::NamedService for KeyFeedServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// What to revoke.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct RevokeTokenRequest {
+    /// The tenant; empty = `default`.
+    #[prost(string, tag = "1")]
+    pub tenant: ::prost::alloc::string::String,
+    /// The key sets that signed what is revoked, at most 16, of use SIGN. Empty = every one of the tenant that the caller may revoke
+    /// tokens of; where those are more than 16, they have to be named.
+    #[prost(string, repeated, tag = "2")]
+    pub key_sets: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// With `jti` only: the token's `exp`, after which the revocation is forgotten. Absent = the revocation is kept for as long as a token
+    /// of the set lives that is issued now.
+    #[prost(message, optional, tag = "5")]
+    pub expires_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Makes a retry harmless: at most 128 printable ASCII characters.
+    #[prost(string, tag = "6")]
+    pub request_id: ::prost::alloc::string::String,
+    /// Exactly one is set.
+    #[prost(oneof = "revoke_token_request::Target", tags = "3, 4")]
+    pub target: ::core::option::Option<revoke_token_request::Target>,
+}
+/// Nested message and enum types in `RevokeTokenRequest`.
+pub mod revoke_token_request {
+    /// Exactly one is set.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[prost(skip_debug)]
+    pub enum Target {
+        /// One token by its `jti`, 1 to 1024 bytes.
+        #[prost(string, tag = "3")]
+        Jti(::prost::alloc::string::String),
+        /// Tokens by what they say.
+        #[prost(message, tag = "4")]
+        Match(super::TokenMatch),
+    }
+}
+/// Tokens that agree with every field that is set, and were issued up to a moment. At least one of the three is needed.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct TokenMatch {
+    /// `sub`, at most 1024 bytes.
+    #[prost(string, tag = "1")]
+    pub sub: ::prost::alloc::string::String,
+    /// `sid`, at most 1024 bytes.
+    #[prost(string, tag = "2")]
+    pub sid: ::prost::alloc::string::String,
+    /// The client, at most 1024 bytes: a token's `client_id`; where it has none its `azp`; where it has neither its only `aud`.
+    #[prost(string, tag = "3")]
+    pub client_id: ::prost::alloc::string::String,
+    /// Tokens with an `iat` up to this second, and tokens without `iat`; at most 5 s ahead. Absent = now, on the clock of the instance that
+    /// is furthest ahead. No instance issues a token to whom this matches with an `iat` up to that second any more.
+    #[prost(message, optional, tag = "4")]
+    pub issued_before: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// How far the revocation has come.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RevokeTokenResponse {
+    /// The key sets that it covers.
+    #[prost(string, repeated, tag = "1")]
+    pub key_sets: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Tokens up to this `iat` are revoked; absent for one by `jti`.
+    #[prost(message, optional, tag = "2")]
+    pub issued_before: ::core::option::Option<::prost_types::Timestamp>,
+    /// When it is forgotten: the last token that it covers has then expired, under every leeway and as a hint. Absent = never, in a set
+    /// whose tokens may lack `exp`.
+    #[prost(message, optional, tag = "3")]
+    pub forgotten_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Instances that have acknowledged it.
+    #[prost(uint32, tag = "4")]
+    pub acked: u32,
+    /// Live instances.
+    #[prost(uint32, tag = "5")]
+    pub total: u32,
+    /// Live instances that have not acknowledged within 1 s; the tokens count there until their lease ends.
+    #[prost(string, repeated, tag = "6")]
+    pub stragglers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// From the request to the last ack, or to the answer.
+    #[prost(message, optional, tag = "7")]
+    pub elapsed: ::core::option::Option<::prost_types::Duration>,
+}
+/// Generated client implementations.
+#[cfg(feature = "client")]
+pub mod revocation_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Revokes tokens: no instance and no client that verifies locally believes them any more.
+    ///
+    /// May answer INVALID_ARGUMENT (BadRequest with every field violation), PERMISSION_DENIED (NOT_GRANTED, also for key sets that do
+    /// not exist), NOT_FOUND (KEY_SET_NOT_FOUND), RESOURCE_EXHAUSTED (OVERLOADED: as many revocations live as the key-manager keeps),
+    /// ABORTED (CONFLICT), DEADLINE_EXCEEDED and UNAVAILABLE (NOT_READY: the store cannot be reached).
+    #[derive(Debug, Clone)]
+    pub struct RevocationServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl<T> RevocationServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> RevocationServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            RevocationServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Revokes a token by its `jti`, or the tokens of a subject, session or client that were issued up to a moment. Needs the grant
+        /// `revoke-tokens` on each key set. Answers when every connected instance has acknowledged it, or after 1 s. Repeating is harmless.
+        pub async fn revoke_token(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RevokeTokenRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RevokeTokenResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::WireCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/crypto.keys.v1.RevocationService/RevokeToken",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("crypto.keys.v1.RevocationService", "RevokeToken"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+#[cfg(feature = "server")]
+pub mod revocation_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with RevocationServiceServer.
+    #[async_trait]
+    pub trait RevocationService: std::marker::Send + std::marker::Sync + 'static {
+        /// Revokes a token by its `jti`, or the tokens of a subject, session or client that were issued up to a moment. Needs the grant
+        /// `revoke-tokens` on each key set. Answers when every connected instance has acknowledged it, or after 1 s. Repeating is harmless.
+        async fn revoke_token(
+            &self,
+            request: tonic::Request<super::RevokeTokenRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RevokeTokenResponse>,
+            tonic::Status,
+        > {
+            Err(tonic::Status::unimplemented("Not yet implemented"))
+        }
+    }
+    /// Revokes tokens: no instance and no client that verifies locally believes them any more.
+    ///
+    /// May answer INVALID_ARGUMENT (BadRequest with every field violation), PERMISSION_DENIED (NOT_GRANTED, also for key sets that do
+    /// not exist), NOT_FOUND (KEY_SET_NOT_FOUND), RESOURCE_EXHAUSTED (OVERLOADED: as many revocations live as the key-manager keeps),
+    /// ABORTED (CONFLICT), DEADLINE_EXCEEDED and UNAVAILABLE (NOT_READY: the store cannot be reached).
+    #[derive(Debug)]
+    pub struct RevocationServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> RevocationServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for RevocationServiceServer<T>
+    where
+        T: RevocationService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/crypto.keys.v1.RevocationService/RevokeToken" => {
+                    #[allow(non_camel_case_types)]
+                    struct RevokeTokenSvc<T: RevocationService>(pub Arc<T>);
+                    impl<
+                        T: RevocationService,
+                    > tonic::server::UnaryService<super::RevokeTokenRequest>
+                    for RevokeTokenSvc<T> {
+                        type Response = super::RevokeTokenResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RevokeTokenRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RevocationService>::revoke_token(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RevokeTokenSvc(inner);
+                        let codec = crate::codec::WireCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for RevocationServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "crypto.keys.v1.RevocationService";
+    impl<T> tonic::server::NamedService for RevocationServiceServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
 }

@@ -33,7 +33,8 @@ async fn every_malformed_request_names_each_field_at_fault() {
         auth,
         JwksServiceClient.watch_trust(jwks::WatchTrustRequest {
             tenant: "?".to_owned(),
-            key_sets: vec!["?".to_owned()]
+            key_sets: vec!["?".to_owned()],
+            ..jwks::WatchTrustRequest::default()
         })
     );
     assert_eq!(

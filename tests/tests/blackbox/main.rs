@@ -28,6 +28,7 @@ mod local_verdicts;
 mod peer;
 mod planted;
 mod requests;
+mod revoked_tokens;
 mod rotation;
 mod secrets;
 mod support;

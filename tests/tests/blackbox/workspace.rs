@@ -15,6 +15,7 @@ const RANKS: [(u8, &[&str]); 7] = [
             "client-auth",
             "client-userinfo",
             "client-admin",
+            "client-management",
         ],
     ),
     (3, &["client-core", "service-kit", "testkit"]),
@@ -95,6 +96,8 @@ fn the_key_manager_knows_no_crypto_service_and_no_client_knows_a_server() {
         ("client-auth", "service-kit"),
         ("client-admin", "service-kit"),
         ("client-admin", "jose"),
+        ("client-management", "service-kit"),
+        ("client-management", "jose"),
     ] {
         let tree = tree_of(package);
         assert!(tree.len() > 1, "{package} has no tree");

@@ -1,17 +1,19 @@
 //! The keys that are held, as of one event of the stream: an immutable value that each event replaces.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crypto_proto::jwks::v1::{TrustJwks, TrustKey, TrustKeySet, TrustState};
+use crypto_proto::jwks::v1::{TrustJwks, TrustKey, TrustKeySet, TrustState, TrustTokenRevocations};
 use jose::algorithm::{Algorithm, JwsAlgorithm};
 use jose::jwk::PublicJwk;
-use jose::jwt::{KeyState, Lookup, Profile, Trust, TrustedKey, Verifier};
+use jose::jwt::{Claims, KeyState, Lookup, Profile, Standing, Trust, TrustedKey, Verifier};
 use jose::provider::{Provider as _, Verify};
 use jose_ring::Ring;
 
 use super::lease::Lease;
+use super::tokens::{Malformed, Tokens};
 use crate::request::from_wire;
 
 /// Keys, revocations and the lease under which they count.
@@ -23,6 +25,7 @@ pub(super) struct View {
     /// Revoked kids, and the set of each where it is known. Only ever grows: an instance that lags behind must not bring a
     /// revoked key back.
     revoked: Arc<HashMap<String, Option<String>>>,
+    tokens: Tokens,
     lease: Lease,
 }
 
@@ -45,7 +48,7 @@ impl View {
         self.sets.contains_key(key_set)
     }
 
-    pub(super) fn covers(&self, now: std::time::Duration) -> bool {
+    pub(super) fn covers(&self, now: Duration) -> bool {
         self.lease.covers(now)
     }
 
@@ -54,12 +57,32 @@ impl View {
     }
 
     pub(super) fn agrees_on_revocations(&self, earlier: &Self) -> bool {
-        self.revoked.len() == earlier.revoked.len()
+        self.revoked.len() == earlier.revoked.len() && self.tokens.is_same(&earlier.tokens)
     }
 
     pub(super) fn with_lease(&self, lease: Lease) -> Self {
         Self {
             lease: self.lease.followed_by(lease),
+            ..self.clone()
+        }
+    }
+
+    /// As [`Tokens::with`].
+    pub(super) fn with_tokens(
+        &self,
+        event: TrustTokenRevocations,
+        now: Duration,
+    ) -> Result<Self, Malformed> {
+        Ok(Self {
+            tokens: self.tokens.with(event, now.as_secs())?,
+            ..self.clone()
+        })
+    }
+
+    /// As [`Tokens::only`].
+    pub(super) fn with_only_tokens_of(&self, mentioned: &HashSet<String>, epoch: u64) -> Self {
+        Self {
+            tokens: self.tokens.only(mentioned, epoch),
             ..self.clone()
         }
     }
@@ -135,6 +158,10 @@ impl Trust for View {
     /// The stream does not say which of two keys of an algorithm signs.
     fn only_key(&self, _key_set: &str, _algorithm: JwsAlgorithm) -> Lookup<'_> {
         Lookup::AskService
+    }
+
+    fn standing(&self, claims: &Claims) -> Standing {
+        self.tokens.standing(claims)
     }
 }
 
@@ -217,6 +244,7 @@ impl fmt::Debug for View {
             .field("key_sets", &self.sets.keys().collect::<Vec<_>>())
             .field("kids", &self.homes.len())
             .field("revoked", &self.revoked.len())
+            .field("revoked_tokens", &self.tokens.len())
             .field("lease", &self.lease)
             .finish()
     }

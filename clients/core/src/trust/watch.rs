@@ -1,5 +1,6 @@
 //! The stream's loop: connect, apply events, and when the stream ends connect again, elsewhere, after a pause.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,21 +44,37 @@ async fn run(state: &State, last: &mut Option<usize>, pause: &mut Duration) -> E
     let request = WatchTrustRequest {
         tenant: state.follow.tenant.clone(),
         key_sets: state.follow.key_sets.clone(),
+        max_token_revocations: state.follow.max_token_revocations,
     };
     let mut stream = match tokio::time::timeout(OPENING, client.watch_trust(request)).await {
         Ok(Ok(answer)) => answer.into_inner(),
         Ok(Err(status)) => return Error::from_status(&status),
         Err(_elapsed) => return Error::deadline(OPENING),
     };
+    // Until the first lease: the sets of which tokens are revoked.
+    let mut mentioned = Some(HashSet::new());
     loop {
         match next(state, &mut stream).await {
             Ok(Event::Lease(event)) => {
+                if let Some(mentioned) = mentioned.take() {
+                    state.change(|view| view.with_only_tokens_of(&mentioned, event.epoch));
+                }
                 let lease = Lease::granted(asked_at, &event);
                 state.change(|view| view.with_lease(lease));
                 *pause = SHORTEST_PAUSE;
             }
             Ok(Event::Jwks(event)) => state.change(|view| view.with_keys(event)),
             Ok(Event::Revocations(event)) => state.change(|view| view.with_revoked(event.kids)),
+            Ok(Event::TokenRevocations(event)) => {
+                if let Some(mentioned) = &mut mentioned {
+                    mentioned.insert(event.key_set.clone());
+                }
+                let view = state.view.load();
+                let Ok(next) = view.with_tokens(event, state.clock.unix()) else {
+                    return Error::answer("readable revocations of tokens");
+                };
+                state.change(|_view| next);
+            }
             Err(error) => return error,
         }
     }

@@ -11,14 +11,15 @@ use crypto_proto::jwks::v1::jwks_service_server::{JwksService, JwksServiceServer
 use crypto_proto::jwks::v1::watch_trust_response::Event;
 use crypto_proto::jwks::v1::{
     GetJwksRequest, GetJwksResponse, TrustJwks, TrustKey, TrustKeySet, TrustLease,
-    TrustRevocations, TrustState, WatchTrustRequest, WatchTrustResponse,
+    TrustRevocations, TrustState, TrustTokenRevocations, WatchTrustRequest, WatchTrustResponse,
 };
 use crypto_proto::jwt::v1 as wire;
 use crypto_proto::jwt::v1::jwt_service_server::{JwtService, JwtServiceServer};
 use jose::algorithm::{Algorithm, JwsAlgorithm};
 use jose::jwk::PublicJwk;
 use jose::jwt::{
-    KeyState, Lookup, NotVerified, Profile, Trust, TrustedKey, Verifier, VerifyOptions, VerifyRules,
+    Claims, KeyState, Lookup, NotVerified, Profile, Standing, Trust, TrustedKey, Verifier,
+    VerifyOptions, VerifyRules,
 };
 use jose::key::{KeyMaterial, SymmetricKey};
 use jose::provider::Provider as _;
@@ -122,6 +123,10 @@ pub(crate) struct Fake {
     pub(crate) streams: Mutex<Vec<UnboundedSender<Result<WatchTrustResponse, Status>>>>,
     pub(crate) opened: AtomicUsize,
     asked: AtomicUsize,
+    /// The tokens that it refuses.
+    pub(crate) revoked_jtis: Mutex<Vec<String>>,
+    /// What it says of revoked tokens at the start of a stream.
+    pub(crate) tokens: Mutex<Vec<TrustTokenRevocations>>,
 }
 
 impl Fake {
@@ -132,6 +137,8 @@ impl Fake {
             lease: Mutex::new((300, 1)),
             streams: Mutex::default(),
             opened: AtomicUsize::new(0),
+            revoked_jtis: Mutex::default(),
+            tokens: Mutex::default(),
             asked: AtomicUsize::new(0),
         })
     }
@@ -222,6 +229,14 @@ impl Trust for Fake {
     fn only_key(&self, _key_set: &str, _algorithm: JwsAlgorithm) -> Lookup<'_> {
         Lookup::Unknown
     }
+
+    fn standing(&self, claims: &Claims) -> Standing {
+        let jti = claims.jwt_id().unwrap_or_default().into_owned();
+        match self.revoked_jtis.lock().unwrap().contains(&jti) {
+            true => Standing::Revoked,
+            false => Standing::Stands,
+        }
+    }
 }
 
 #[tonic::async_trait]
@@ -309,11 +324,16 @@ impl JwksService for Fake {
     ) -> Result<Response<BoxStream<WatchTrustResponse>>, Status> {
         self.opened.fetch_add(1, Ordering::SeqCst);
         let (sender, receiver) = unbounded_channel();
+        let tokens = self.tokens.lock().unwrap().clone();
         let opening = [
             Event::Jwks(self.jwks()),
             Event::Revocations(TrustRevocations::default()),
-            self.lease_event(),
         ];
+        let tokens = tokens.into_iter().map(Event::TokenRevocations);
+        let opening = opening
+            .into_iter()
+            .chain(tokens)
+            .chain([self.lease_event()]);
         for event in opening {
             sender
                 .send(Ok(WatchTrustResponse { event: Some(event) }))

@@ -10,8 +10,8 @@ use super::verify::Bounds;
 use crate::header::{Header, same_media_type};
 use crate::json::{Object, Value};
 
-/// How far ahead `iat` may lie besides the leeway: clocks differ.
-const IAT_SKEW: Duration = Duration::from_secs(5);
+/// How far ahead `iat` may lie besides the leeway, in seconds: clocks differ.
+pub const IAT_SKEW: u64 = 5;
 
 pub(super) fn check_type(
     header: &Header<'_>,
@@ -122,7 +122,7 @@ fn check_start(
     let ahead = claims.nbf.is_some_and(|nbf| nbf > latest)
         || claims
             .iat
-            .is_some_and(|iat| iat > latest.saturating_add(IAT_SKEW));
+            .is_some_and(|iat| iat > latest.saturating_add(Duration::from_secs(IAT_SKEW)));
     if ahead {
         Err(RejectReason::NotYetValid)
     } else {

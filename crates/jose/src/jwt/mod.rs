@@ -12,11 +12,12 @@ mod reason;
 mod trust;
 mod verify;
 
+pub use checks::IAT_SKEW;
 pub use claims::{Claims, ClaimsParts};
 pub use demands::{MAX_LEEWAY, Purpose, VerifyOptions, VerifyRules};
 pub use issue::{IssueRules, PreparedClaims, TokenHashes, Violation};
 pub use reason::RejectReason;
-pub use trust::{KeyState, Lookup, Profile, Trust, TrustedKey, Verifier, View};
+pub use trust::{KeyState, Lookup, Profile, Standing, Trust, TrustedKey, Verifier, View};
 pub use verify::{Begun, NotVerified, Pending, Question, Verified, begin, verify};
 
 use crate::algorithm::JwsAlgorithm;

@@ -16,8 +16,8 @@ pub trait Trust {
     fn only_key(&self, key_set: &str, algorithm: JwsAlgorithm) -> Lookup<'_>;
 
     /// Whether the token itself was revoked. Asked last, of tokens that are good otherwise.
-    fn is_revoked(&self, _claims: &Claims) -> bool {
-        false
+    fn standing(&self, _claims: &Claims) -> Standing {
+        Standing::Stands
     }
 }
 
@@ -36,9 +36,9 @@ pub trait View<'t> {
     /// The one algorithm of a key; `None` where this view cannot check with it and the service can.
     fn algorithm(key: &Self::Key) -> Option<JwsAlgorithm>;
 
-    /// As [`Trust::is_revoked`].
-    fn is_revoked(&self, _claims: &Claims) -> bool {
-        false
+    /// As [`Trust::standing`].
+    fn standing(&self, _claims: &Claims) -> Standing {
+        Standing::Stands
     }
 }
 
@@ -61,9 +61,20 @@ impl<'t, T: Trust + ?Sized> View<'t> for &'t T {
         }
     }
 
-    fn is_revoked(&self, claims: &Claims) -> bool {
-        (**self).is_revoked(claims)
+    fn standing(&self, claims: &Claims) -> Standing {
+        (**self).standing(claims)
     }
+}
+
+/// What a view says about a token that is good otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It was not revoked.
+    Stands,
+    /// It was revoked.
+    Revoked,
+    /// This view does not know, and the service does.
+    AskService,
 }
 
 /// What a view says about a key; `K` checks signatures.

@@ -30,7 +30,7 @@ use super::checks::{check_claims, check_type};
 use super::claims::Claims;
 use super::demands::{Purpose, VerifyOptions, VerifyRules};
 use super::reason::RejectReason;
-use super::trust::{KeyState, Lookup, Profile, Trust, TrustedKey, Verifier, View};
+use super::trust::{KeyState, Lookup, Profile, Standing, Trust, TrustedKey, Verifier, View};
 use crate::header::Header;
 use crate::json::Object;
 use crate::jws::UnverifiedJws;
@@ -88,7 +88,7 @@ pub fn verify(
 ) -> Result<Verified<Claims>, NotVerified> {
     let (question, pending) = begin(token, trust, rules)?;
     let outcome = question.answer();
-    pending.settle(outcome, now).map_err(NotVerified::Rejected)
+    pending.settle(outcome, now)
 }
 
 /// Everything before the signature: form, key, state, algorithm. The token stays with the question: a caller that gives
@@ -225,6 +225,9 @@ impl<'t, W: View<'t>> Pending<'t, W> {
     /// Judges the token at `now` (seconds since 1970) with an outcome that somebody else found. `outcome` has to be the
     /// answer to the [`Question`] that came with this value, and to no other: claims are believed because of it.
     ///
+    /// There is no service behind who checks signatures elsewhere: a view that does not know whether the token was revoked counts as
+    /// one that says so.
+    ///
     /// # Errors
     /// The first check that fails, from the signature on.
     pub fn settle_by_external_check(
@@ -232,14 +235,17 @@ impl<'t, W: View<'t>> Pending<'t, W> {
         outcome: Result<(), Failed>,
         now: u64,
     ) -> Result<Verified<Claims>, RejectReason> {
-        self.settle(outcome, now)
+        self.settle(outcome, now).map_err(|not| match not {
+            NotVerified::Rejected(reason) => reason,
+            NotVerified::AskService => RejectReason::Revoked,
+        })
     }
 
     fn settle(
         self,
         outcome: Result<(), Failed>,
         now: u64,
-    ) -> Result<Verified<Claims>, RejectReason> {
+    ) -> Result<Verified<Claims>, NotVerified> {
         outcome.map_err(|_failed| RejectReason::Signature)?;
         check_type(&self.header, self.bounds.profile, self.rules)?;
         let object = Object::from_vec(self.payload, limits::CLAIMS)
@@ -251,10 +257,11 @@ impl<'t, W: View<'t>> Pending<'t, W> {
             kid: self.kid.to_owned(),
             key_set: self.key_set.to_owned(),
         };
-        if self.view.is_revoked(&claims) {
-            return Err(RejectReason::Revoked);
+        match self.view.standing(&claims) {
+            Standing::Stands => Ok(Verified::by_signature_and_rules(claims)),
+            Standing::Revoked => Err(RejectReason::Revoked.into()),
+            Standing::AskService => Err(NotVerified::AskService),
         }
-        Ok(Verified::by_signature_and_rules(claims))
     }
 }
 

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use crypto_proto::keys::v1 as proto;
 use jose::algorithm::{Algorithm, ContentEncryption};
+use jose::revocation;
 use keyring::{Publish, State, Use};
 
 use super::FeedError;
+use crate::keys::TokensSpec;
 use crate::keys::model::{KeySetSpec, Profile, VersionSpec};
 use crate::keys::sealed::{Binding, SealedKey, StreamKey};
 use crate::keys::snapshot::Times;
@@ -81,6 +83,27 @@ impl Decoder<'_> {
             sealed,
         }))
     }
+}
+
+/// Revocations of tokens. What is no revocation is not left out in silence: the stream ends.
+pub(super) fn tokens(
+    revocations: Vec<proto::FedRevocations>,
+) -> Result<Vec<TokensSpec>, FeedError> {
+    let malformed = |_malformed| FeedError::Protocol("revocations of tokens that are none");
+    let read = |wire: proto::FedRevocations| {
+        Ok(TokensSpec {
+            entries: revocation::decode(&wire.entries).map_err(malformed)?,
+            tenant: wire.tenant,
+            key_set: wire.key_set,
+        })
+    };
+    revocations.into_iter().map(read).collect()
+}
+
+/// Up to when revocations of tokens are forgotten.
+pub(super) fn forgotten(time: Option<prost_types::Timestamp>) -> Option<u32> {
+    let until = seconds(time?)?;
+    Some(u32::try_from(until).unwrap_or(revocation::NEVER - 1))
 }
 
 pub(super) fn times(times: Option<proto::FeedTimes>) -> Times {

@@ -16,13 +16,14 @@ use proto::watch_response::Message as Down;
 use service_kit::clock::{BootTime, SharedClock};
 
 use super::FeedError;
-use super::decode::{Decoder, duration, times};
+use super::decode::{Decoder, duration, forgotten, times, tokens};
+use crate::keys::TokensSpec;
 use crate::keys::lease::Terms;
 use crate::keys::model::KeySetSpec;
 use crate::keys::sealed::StreamKey;
 use crate::keys::snapshot::Times;
 use crate::keys::usage::{HighWater, Report};
-use crate::keys::writer::KeysWriter;
+use crate::keys::writer::{Delta, KeysWriter};
 
 /// How long a renewal may go without an answer before the stream is given up.
 const LONGEST_SILENCE: Duration = Duration::from_secs(15);
@@ -44,6 +45,7 @@ struct Filling {
     epoch: Option<u64>,
     times: Times,
     sets: Vec<KeySetSpec>,
+    tokens: Vec<TokensSpec>,
 }
 
 impl Session {
@@ -118,11 +120,18 @@ impl Session {
             epoch: chunk.epoch,
         };
         filling.sets.extend(decoder.sets(chunk.key_sets)?);
+        filling.tokens.extend(tokens(chunk.revocations)?);
         if !chunk.last {
             return Ok(Vec::new());
         }
         let complete = self.filling.take().unwrap_or_default();
-        writer.replace(chunk.epoch, complete.times, complete.sets)?;
+        let Filling {
+            times,
+            sets,
+            tokens,
+            ..
+        } = complete;
+        writer.replace_all(chunk.epoch, times, sets, tokens)?;
         let ack = self.applied(writer);
         Ok(vec![ack, self.renew(writer)?])
     }
@@ -145,7 +154,14 @@ impl Session {
             .into_iter()
             .map(|set| (set.tenant, set.name))
             .collect();
-        writer.apply(delta.from_epoch, delta.epoch, changed, &removed)?;
+        writer.apply_all(Delta {
+            from: delta.from_epoch,
+            epoch: delta.epoch,
+            changed,
+            removed,
+            tokens: tokens(delta.revocations)?,
+            forgotten: forgotten(delta.revocations_forgotten),
+        })?;
         Ok(vec![self.applied(writer)])
     }
 

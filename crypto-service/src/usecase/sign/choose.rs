@@ -9,7 +9,7 @@ use service_kit::grants::Operation;
 use service_kit::identity::Caller;
 
 use super::SignCommand;
-use crate::keys::{InFlight, KeySet, Version};
+use crate::keys::{InFlight, KeySet, KeysReader, Version};
 use crate::lanes::{Ask, Class, SigningKey};
 use crate::refusal::Refusal;
 use crate::usecase::DataPlane;
@@ -21,6 +21,8 @@ pub(super) struct Signing {
     /// The parsed key, where it is there.
     pub(super) key: Option<SigningKey>,
     pub(super) in_flight: InFlight,
+    /// Asked for revocations of tokens when a token gets its `iat`.
+    pub(super) keys: KeysReader,
 }
 
 impl DataPlane {
@@ -59,6 +61,7 @@ impl DataPlane {
                     set,
                     version,
                     in_flight,
+                    keys: self.keys().clone(),
                 });
             }
             set = now;

@@ -2,9 +2,14 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
+use jose::json::Object;
 use jose::jws::{SignError, UnsignedToken};
-use jose::jwt::{IssueRules, PreparedClaims, TokenHashes};
+use jose::jwt::{IAT_SKEW, IssueRules, PreparedClaims, TokenHashes};
+use jose::limits;
+use jose::revocation::TokenFacts;
+use jose_aws_lc::AwsLc;
 
 use super::SignCommand;
 use super::choose::Signing;
@@ -23,6 +28,7 @@ impl Signing {
         (now, jti): (u64, &str),
     ) -> Result<(UnsignedToken, SignedToken), Refusal> {
         let profile = &self.set.profile;
+        let now = self.issue_at(&command.claims, now)?;
         let rules = IssueRules {
             issuer: self.set.issuer(),
             now,
@@ -50,6 +56,36 @@ impl Signing {
             expires_at,
         };
         Ok((token, signed))
+    }
+}
+
+impl Signing {
+    /// The `iat` of a token that is signed now. Where its subject, session or client was logged out in this second, it is the next one: a
+    /// token with an `iat` up to that moment would be born revoked. It is not waited for, because verifiers take an `iat` of up to 5 s
+    /// ahead; clocks further apart than that are refused until they meet.
+    fn issue_at(&self, claims: &str, now: u64) -> Result<u64, Refusal> {
+        let snapshot = self.keys.snapshot();
+        let tenant = snapshot.tenant(&self.set.tenant);
+        let revoked = tenant.and_then(|tenant| tenant.revoked(&self.set.name));
+        let Some(table) = revoked.map(|revoked| revoked.table()) else {
+            return Ok(now);
+        };
+        if u64::from(table.latest()) < now {
+            return Ok(now);
+        }
+        // What is no JSON object is refused with the claims, in the words that they have for it.
+        let Ok(object) = Object::parse(claims.as_bytes(), limits::CLAIMS) else {
+            return Ok(now);
+        };
+        let at = table.first_free(&TokenFacts::of_object(&object), now, &AwsLc);
+        let ahead = at.saturating_sub(now);
+        if ahead <= IAT_SKEW {
+            return Ok(at);
+        }
+        Err(Refusal::NotReady {
+            what: "tokens of this subject, session or client are revoked up to a moment that is still to come",
+            retry_in: Some(Duration::from_secs(ahead - IAT_SKEW)),
+        })
     }
 }
 

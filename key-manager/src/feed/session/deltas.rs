@@ -3,10 +3,12 @@
 //! Deltas are cut between epochs: what an instance acknowledges it has whole. A write of this replica is one epoch and one set; what
 //! others wrote is taken in under one epoch, however many sets that are.
 
+use jose::revocation::ENTRY_LEN;
+
 use super::{PART_BYTES, Session, send};
 use crate::{
-    feed::{Down, FedSet, FeedError},
-    vault::{Changes, SetName},
+    feed::{Down, FedSet, FedTokens, FeedError},
+    vault::{Changes, RevokedTokens, SetName},
 };
 
 /// Key sets in one delta, about.
@@ -15,14 +17,22 @@ const DELTA_SETS: usize = 32;
 /// What fits in no message is sent as a snapshot; a message is at most 4 MiB.
 const MESSAGE_BYTES: usize = 3 * 1024 * 1024;
 
+/// The epoch that a delta leads to, its sets and its revocations.
+type Next = (u64, Vec<FedSet>, RevokedTokens);
+
+/// What revocations of tokens may take in a delta, besides its sets.
+const TOKEN_BYTES: usize = 1024 * 1024;
+
 impl Session<'_> {
     /// Everything between what was sent and what is, in order. A delta may be empty: it moves the epoch that is acknowledged.
     pub(super) async fn deltas(&mut self) -> Result<(), FeedError> {
-        while let Some((epoch, changed)) = self.next_delta().await? {
+        while let Some((epoch, changed, tokens)) = self.next_delta().await? {
             let delta = Down::Delta {
                 from: self.sent,
                 epoch,
                 changed,
+                tokens: FedTokens::within(&self.scope, tokens.entries),
+                forgotten: tokens.forgotten,
             };
             send(self.down, delta).await?;
             self.sent = epoch;
@@ -32,15 +42,25 @@ impl Session<'_> {
 
     /// The next delta and the epoch that it leads to. One that grows too heavy is made again of fewer epochs, because keys are wrapped
     /// for the epoch that they lead to.
-    async fn next_delta(&self) -> Result<Option<(u64, Vec<FedSet>)>, FeedError> {
+    async fn next_delta(&self) -> Result<Option<Next>, FeedError> {
         let (mut sets, mut bytes) = (DELTA_SETS, PART_BYTES);
         loop {
             let changes = self.feed.lifecycle.vault().changes_since(self.sent, sets);
-            let (epoch, entries) = match changes {
+            let (epoch, entries, tokens) = match changes {
                 Changes::None => return Ok(None),
                 Changes::TooOld => return Err(FeedError::Slow),
-                Changes::Some { epoch, entries } => (epoch, entries),
+                Changes::Some {
+                    epoch,
+                    entries,
+                    tokens,
+                } => (epoch, entries, tokens),
             };
+            let of_tokens = tokens.entries.values();
+            let of_tokens = of_tokens.map(|entries| ENTRY_LEN * entries.len() + 256);
+            // What was taken in from others under one epoch cannot be cut.
+            if of_tokens.sum::<usize>() > TOKEN_BYTES {
+                return Err(FeedError::Slow);
+            }
             let (mut changed, mut weight) = (Vec::new(), 0);
             for entry in entries
                 .into_iter()
@@ -54,7 +74,7 @@ impl Session<'_> {
                 }
             }
             match sets {
-                _ if weight <= bytes => return Ok(Some((epoch, changed))),
+                _ if weight <= bytes => return Ok(Some((epoch, changed, tokens))),
                 0 | 1 => return Err(FeedError::Slow),
                 _ => sets = (sets / 2).min(changed.len()),
             }
@@ -207,6 +227,7 @@ mod tests {
                 from,
                 epoch,
                 changed,
+                ..
             } = message.unwrap()
             else {
                 panic!("not a delta")

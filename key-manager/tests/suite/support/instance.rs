@@ -29,11 +29,13 @@ pub(crate) struct FakeInstance {
     pub(crate) epoch: u64,
     /// Every message that came, as it was encoded.
     pub(crate) recorded: Vec<u8>,
+    /// The revocations of tokens of the snapshot.
+    pub(crate) revoked: Vec<proto::FedRevocations>,
+    pub(crate) wall: prost_types::Timestamp,
     private: PrivateKey,
     key: Option<SharedKey>,
     up: mpsc::Sender<proto::WatchRequest>,
     down: Streaming<proto::WatchResponse>,
-    wall: prost_types::Timestamp,
 }
 
 struct Key32;
@@ -108,6 +110,7 @@ impl FakeInstance {
             subscriber: welcome.subscriber.clone(),
             epoch: 0,
             recorded: Vec::new(),
+            revoked: Vec::new(),
             private,
             key: None,
             up,
@@ -167,6 +170,7 @@ impl FakeInstance {
                 Down::Snapshot(chunk) => {
                     assert!(chunk.encoded_len() < 4 * 1024 * 1024);
                     sets.extend(chunk.key_sets);
+                    self.revoked.extend(chunk.revocations);
                     self.epoch = chunk.epoch;
                     if chunk.last {
                         return sets;
@@ -202,6 +206,32 @@ impl FakeInstance {
                 }
                 Down::Lease(_) => {}
                 other => panic!("no delta: {other:?}"),
+            }
+        }
+    }
+
+    /// Applies deltas up to one with revocations of tokens.
+    pub(crate) async fn delta_of_tokens(&mut self) -> proto::Delta {
+        loop {
+            let delta = self.delta().await;
+            if !delta.revocations.is_empty() {
+                return delta;
+            }
+        }
+    }
+
+    /// Applies deltas up to one that forgets revocations of tokens; gives back up to when.
+    pub(crate) async fn forgotten(&mut self) -> u64 {
+        loop {
+            let message = tokio::time::timeout(Duration::from_secs(2), self.down.message()).await;
+            let Ok(message) = message else {
+                continue;
+            };
+            if let Some(Down::Delta(delta)) = message.unwrap().unwrap().message {
+                self.epoch = delta.epoch;
+                if let Some(until) = delta.revocations_forgotten {
+                    return until.seconds.try_into().unwrap();
+                }
             }
         }
     }

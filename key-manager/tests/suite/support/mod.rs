@@ -32,9 +32,14 @@ key_sets = ["op/*"]
 operations = ["feed"]
 
 [[grant]]
+caller = "spiffe://crypto.dev/management"
+key_sets = ["op/*"]
+operations = ["revoke-tokens"]
+
+[[grant]]
 caller = "spiffe://crypto.dev/root"
 key_sets = ["*"]
-operations = ["administer"]
+operations = ["administer", "revoke-tokens"]
 "#;
 
 /// The files of a deployment.

@@ -124,8 +124,12 @@ impl Trust for View {
         }
     }
 
-    fn is_revoked(&self, claims: &Claims) -> bool {
-        claims.jwt_id().as_deref() == Some("revoked")
+    fn standing(&self, claims: &Claims) -> Standing {
+        match claims.jwt_id().as_deref() {
+            Some("revoked") => Standing::Revoked,
+            Some("perhaps") => Standing::AskService,
+            _ => Standing::Stands,
+        }
     }
 }
 

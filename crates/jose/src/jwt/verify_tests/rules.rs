@@ -191,3 +191,23 @@ fn what_a_view_cannot_tell_is_no_verdict_but_a_malformed_token_is() {
         rejected(RejectReason::CriticalHeader)
     );
 }
+
+#[test]
+fn a_view_that_cannot_tell_whether_a_token_was_revoked_neither_believes_nor_rejects_it() {
+    let perhaps = good(&GOOD.replace(r#""jti":"j""#, r#""jti":"perhaps""#));
+    assert_eq!(judge(&perhaps), Err(NotVerified::AskService));
+    // what is wrong with it otherwise is said without asking
+    assert_eq!(
+        judge_in(&view(), &perhaps, options(), NOW + 300),
+        rejected(RejectReason::Expired)
+    );
+}
+
+#[test]
+fn who_checks_signatures_elsewhere_has_nobody_to_ask_and_believes_nothing_doubtful() {
+    let perhaps = good(&GOOD.replace(r#""jti":"j""#, r#""jti":"perhaps""#));
+    let (view, rules) = (view(), VerifyRules::try_from(options()).unwrap());
+    let (_question, pending) = begin(perhaps, &view, &rules).unwrap();
+    let verdict = pending.settle_by_external_check(Ok(()), NOW);
+    assert_eq!(verdict.map(drop), Err(RejectReason::Revoked));
+}

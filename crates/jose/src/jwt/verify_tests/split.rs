@@ -18,8 +18,8 @@ impl<'t> crate::jwt::View<'t> for Elsewhere<'t> {
         *algorithm
     }
 
-    fn is_revoked(&self, claims: &Claims) -> bool {
-        self.0.is_revoked(claims)
+    fn standing(&self, claims: &Claims) -> Standing {
+        self.0.standing(claims)
     }
 }
 

@@ -1,3 +1,5 @@
+mod tokens;
+
 use jose::algorithm::{Algorithm, ContentEncryption};
 use jose::jwe::{EncryptRequest, MemberValue};
 use jose::key::SymmetricKey;
@@ -134,7 +136,7 @@ fn chunk(epoch: u64, key_sets: Vec<proto::FedKeySet>, last: bool) -> Down {
         epoch,
         key_sets,
         last,
-        times: None,
+        ..proto::SnapshotChunk::default()
     })
 }
 
@@ -143,7 +145,7 @@ fn delta(from_epoch: u64, epoch: u64, changed: Vec<proto::FedKeySet>) -> Down {
         from_epoch,
         epoch,
         changed,
-        removed: vec![],
+        ..proto::Delta::default()
     })
 }
 
