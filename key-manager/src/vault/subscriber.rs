@@ -256,7 +256,8 @@ impl Vault {
     }
 
     pub(super) async fn load_instances(&self) -> Result<(), VaultError> {
-        *self.instances.read_to.lock().await = *self.store.watch().borrow();
+        let commit = *self.store.watch().borrow();
+        *self.instances.read_to.lock().await = commit;
         let mut after: Option<String> = None;
         loop {
             let page = self.store.scan(PREFIX, after.as_deref(), PAGE).await?;
