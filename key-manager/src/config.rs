@@ -1,5 +1,7 @@
 //! The settings: `key-manager.example.toml` is their manual.
 
+mod store;
+
 use std::{net::SocketAddr, path::PathBuf};
 
 use keyring::{Refusal, Times};
@@ -10,6 +12,8 @@ use service_kit::{
     telemetry::LogSettings,
     tls::TlsFiles,
 };
+
+pub use store::{Store, StoreAuth};
 
 use crate::seal::{KekError, LocalKek, from_env, from_file};
 
@@ -88,22 +92,6 @@ impl Default for Http {
 pub struct PolicyFile {
     /// The file with the grants.
     pub file: PathBuf,
-}
-
-/// `[store]`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Store {
-    /// The database; made with mode 0600 where there is none.
-    pub path: PathBuf,
-}
-
-impl Default for Store {
-    fn default() -> Self {
-        Self {
-            path: PathBuf::from("keys.db"),
-        }
-    }
 }
 
 /// `[kek]`: exactly one of the two. The key itself never stands here.
@@ -208,7 +196,6 @@ impl Settings for Config {
             ("tls.key", &self.tls.key, "its private key, PEM"),
             ("tls.ca", &self.tls.ca, "the authorities of callers, PEM"),
             ("policy.file", &self.policy.file, "the file with the grants"),
-            ("store.path", &self.store.path, "the database"),
         ];
         let missing = required
             .iter()
@@ -216,6 +203,7 @@ impl Settings for Config {
         mistakes.extend(
             missing.map(|(place, _, what)| Mistake::new(*place, format!("is required: {what}"))),
         );
+        mistakes.extend(self.store.mistakes());
         if self.kek.file.as_os_str().is_empty() == self.kek.env.is_empty() {
             mistakes.push(Mistake::new(
                 "kek",

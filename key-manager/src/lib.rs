@@ -2,7 +2,8 @@
 //!
 //! | module | what it holds |
 //! | --- | --- |
-//! | [`store`] | bytes under keys, written by compare-and-swap; the engines |
+//! | [`store`] | bytes under keys, written by compare-and-swap; the engines, and the move from one to another |
+//! | [`command`] | what the program does besides serving |
 //! | [`seal`] | key-encryption keys and data keys |
 //! | [`vault`] | key sets over a store: records, epoch, what is known in memory |
 //! | [`keys`] | keys as they enter: generated or imported |
@@ -13,6 +14,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod command;
 pub mod config;
 pub mod feed;
 pub mod grpc;

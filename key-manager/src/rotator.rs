@@ -65,7 +65,12 @@ impl Rotator {
 
     /// One round over all sets.
     pub async fn round(&self) {
-        if let Err(error) = self.lifecycle.vault().refresh().await {
+        let vault = self.lifecycle.vault();
+        let read = async {
+            vault.refresh().await?;
+            vault.refresh_instances().await
+        };
+        if let Err(error) = read.await {
             tracing::error!(%error, "the store cannot be read");
             self.lifecycle.metrics.store_error(&error);
             return;

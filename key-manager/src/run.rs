@@ -28,7 +28,7 @@ use crate::{
     metrics::Metrics,
     rotator::Rotator,
     seal::KekError,
-    store::{SqliteStore, StoreError, peek},
+    store::{self, OpenError, StoreError, look},
     vault::{ROOT, Vault, VaultError, check_kek},
 };
 
@@ -93,8 +93,8 @@ pub enum RunError {
     #[error(transparent)]
     Kek(#[from] KekError),
     /// The store cannot be opened.
-    #[error("store.path: {0}")]
-    Store(#[from] StoreError),
+    #[error(transparent)]
+    Store(#[from] OpenError),
     /// What is stored cannot be used.
     #[error(transparent)]
     Vault(VaultError),
@@ -125,8 +125,10 @@ impl RunError {
         match self {
             // EX_CONFIG
             Self::Kek(_) | Self::Tls(_) | Self::Policy(_) => 78,
+            Self::Store(OpenError::Tls(_) | OpenError::Password(_) | OpenError::NotBuilt) => 78,
             // EX_DATAERR
-            Self::Vault(VaultError::Damaged { .. }) | Self::Store(StoreError::Damaged(_)) => 65,
+            Self::Vault(VaultError::Damaged { .. })
+            | Self::Store(OpenError::Store(StoreError::Damaged(_))) => 65,
             // EX_UNAVAILABLE
             Self::Bind { .. } | Self::Store(_) | Self::Vault(_) => 69,
             // EX_SOFTWARE
@@ -189,6 +191,7 @@ pub async fn run_in(
         metrics,
     );
 
+    tokio::spawn(Arc::clone(lifecycle.vault()).follow(shutdown.clone()));
     tokio::spawn(credentials.clone().watch(shutdown.clone()));
     tokio::spawn(
         policy
@@ -278,10 +281,10 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
         .with_service_name("grpc.health.v1.Health")
 }
 
-/// The key-encryption key is proved on a database that is open for reading only; where it is wrong, nothing has changed.
+/// The key-encryption key is proved on a store that is only read; where it is wrong, nothing has changed.
 async fn open_vault(config: &Config) -> Result<Arc<Vault>, RunError> {
     let kek = Arc::new(config.kek.load()?);
-    check_kek(kek.as_ref(), peek(&config.store.path, ROOT)?.as_ref()).await?;
-    let store = SqliteStore::open(&config.store.path).await?;
-    Ok(Arc::new(Vault::open(Arc::new(store), kek).await?))
+    check_kek(kek.as_ref(), look(&config.store, ROOT).await?.as_ref()).await?;
+    let store = store::open(&config.store, true).await?;
+    Ok(Arc::new(Vault::open(store, kek).await?))
 }

@@ -97,6 +97,8 @@ impl<'a> Session<'a> {
         down: &'a Outbox,
     ) -> Result<Self, FeedError> {
         let (welcome, key) = feed.welcome(caller, hello)?;
+        // Another replica may have fed it what is not known here yet.
+        feed.lifecycle.vault().refresh_shared().await?;
         let present = feed.lifecycle.vault().epoch();
         if hello.highest_epoch > present {
             tracing::error!(
@@ -130,9 +132,15 @@ impl<'a> Session<'a> {
     }
 
     /// The record is stored before the snapshot leaves; it has no lease yet, that comes with the first renewal.
+    ///
+    /// A replica that decides without having seen the record has read the store before the record was written; what it stands on is
+    /// then read here, after it.
     async fn snapshot(&mut self) -> Result<(), FeedError> {
-        let (epoch, entries) = self.feed.lifecycle.vault().all();
-        self.register(epoch).await?;
+        let vault = self.feed.lifecycle.vault();
+        vault.refresh_instances().await?;
+        self.register(vault.epoch()).await?;
+        vault.refresh_shared().await?;
+        let (epoch, entries) = vault.all();
         (self.sent, self.leased) = (epoch, epoch);
         let (mut sets, mut bytes) = (Vec::new(), 0);
         for entry in entries
@@ -250,7 +258,7 @@ impl<'a> Session<'a> {
             return Ok(());
         };
         let lifecycle = &self.feed.lifecycle;
-        let (leased, epoch) = (self.leased, lifecycle.vault().epoch());
+        let leased = self.leased;
         let lease_end = lifecycle.now() + lifecycle.times().max_verify_staleness;
         let ack = self.ack(&report);
         self.change(|instance| {
@@ -268,6 +276,9 @@ impl<'a> Session<'a> {
             Ok(())
         })
         .await?;
+        // Who decided before this lease was stored has written by now, or will find it: the lease stands on what is written.
+        lifecycle.vault().refresh_shared().await?;
+        let epoch = lifecycle.vault().epoch();
         self.leased = epoch;
         send(self.down, Down::Lease { id, epoch }).await
     }

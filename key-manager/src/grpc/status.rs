@@ -8,7 +8,10 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
 use super::fields::Violation;
-use crate::{feed::FeedError, keys::ImportError, lifecycle::LifecycleError, vault::VaultError};
+use crate::{
+    feed::FeedError, keys::ImportError, lifecycle::LifecycleError, store::StoreError,
+    vault::VaultError,
+};
 
 /// `domain` of every `google.rpc.ErrorInfo`.
 const DOMAIN: &str = "crypto-service";
@@ -123,6 +126,9 @@ impl From<VaultError> for Failure {
             VaultError::Store(store) if store.retry_helps() => {
                 Self::NotReady("the store cannot be reached; try again".to_owned())
             }
+            VaultError::Store(StoreError::Moved) => Self::NotReady(
+                "the store was moved; ask the key-managers of the new one".to_owned(),
+            ),
             _ => {
                 tracing::error!(%error, "a call failed");
                 Self::Internal

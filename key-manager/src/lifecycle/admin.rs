@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use keyring::{Holding, ImportAs, KeySet, NewKeySet, Refusal, Update};
 use zeroize::Zeroizing;
 
-use super::{Lifecycle, LifecycleError, Progress, Terms};
+use super::{Lifecycle, LifecycleError, Progress, TRIES, Terms};
 use crate::{
     keys::ImportedKey,
     vault::{Change, Request, SetEntry, SetName, VaultError},
@@ -131,9 +131,20 @@ impl Lifecycle {
     ) -> Result<Arc<SetEntry>, LifecycleError> {
         let name = SetName::new(new.tenant.as_str(), new.name.as_str());
         let terms = self.terms(mutation);
-        match self.try_create(&name, new, &terms).await {
-            Ok(()) | Err(LifecycleError::Vault(VaultError::RequestDone)) => {}
-            Err(error) => return Err(error),
+        self.vault.refresh_shared().await?;
+        for tries in 1.. {
+            match self.try_create(&name, new.clone(), &terms).await {
+                Ok(()) => break,
+                Err(LifecycleError::Vault(VaultError::RequestDone)) => {
+                    self.vault.refresh_shared().await?;
+                    break;
+                }
+                // Another replica wrote meanwhile; most often another set.
+                Err(LifecycleError::Vault(VaultError::Conflict)) if tries < TRIES => {
+                    self.vault.refresh().await?;
+                }
+                Err(error) => return Err(error),
+            }
         }
         match self.advance(&name).await {
             Err(LifecycleError::Generation) => self.present(&name),
@@ -260,6 +271,7 @@ impl Lifecycle {
         import: Import,
         mutation: &Mutation,
     ) -> Result<(Arc<SetEntry>, String), LifecycleError> {
+        self.vault.refresh_shared().await?;
         let entry = self.present(name)?;
         let mut terms = self.terms(mutation);
         if let Some(Some(kid)) = self.earlier(terms.request.as_ref()).await? {

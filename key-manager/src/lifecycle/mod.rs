@@ -25,7 +25,8 @@ pub use admin::{Import, Mutation, Overview, Revoked, Rotated, UpdateFn};
 pub use error::LifecycleError;
 pub use progress::Progress;
 
-const TRIES: usize = 8;
+/// How often a write is decided anew because another replica was faster.
+const TRIES: usize = 16;
 
 /// The record of an instance that never had a lease is kept as long as its start may take: it has signed and served nothing.
 const NEVER_LEASED: Span = Span::from_minutes(3);
@@ -122,6 +123,7 @@ impl Lifecycle {
         mut candidate: Option<FreshKey>,
         decide: impl Fn(&KeySet, Option<NewKey>, &Context<'_>) -> Result<KeySet, Refusal>,
     ) -> Result<Arc<SetEntry>, LifecycleError> {
+        self.vault.refresh_shared().await?;
         for _ in 0..TRIES {
             match self
                 .try_write(name, &terms, candidate.as_ref(), &decide)
@@ -146,6 +148,7 @@ impl Lifecycle {
         decide: impl Fn(&KeySet, Option<NewKey>, &Context<'_>) -> Result<KeySet, Refusal>,
     ) -> Result<Arc<SetEntry>, LifecycleError> {
         let turn = self.vault.turn().await;
+        self.vault.refresh_instances().await?;
         if let Some(request) = &terms.request
             && self.is_done(request).await?.is_some()
         {

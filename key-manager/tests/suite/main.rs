@@ -10,5 +10,9 @@
 
 mod admin;
 mod feed;
+#[cfg(feature = "etcd")]
+mod migration;
 mod process;
+#[cfg(feature = "etcd")]
+mod replicas;
 mod support;

@@ -27,6 +27,7 @@ mod local_verdicts;
 #[path = "../matrix/peer.rs"]
 mod peer;
 mod planted;
+mod replicas;
 mod requests;
 mod rotation;
 mod secrets;
