@@ -32,6 +32,8 @@ pub struct Config {
     pub store: Store,
     /// What they are sealed with.
     pub kek: Kek,
+    /// Where it is recorded who did what.
+    pub audit: Audit,
     /// How long things take in the life of a key.
     pub times: LifeTimes,
     /// Logs.
@@ -102,6 +104,22 @@ impl Default for Store {
     fn default() -> Self {
         Self {
             path: PathBuf::from("keys.db"),
+        }
+    }
+}
+
+/// `[audit]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Audit {
+    /// The folder of the log; made with mode 0700 where there is none. One key-manager at a time.
+    pub folder: PathBuf,
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self {
+            folder: PathBuf::from("audit"),
         }
     }
 }
@@ -209,6 +227,11 @@ impl Settings for Config {
             ("tls.ca", &self.tls.ca, "the authorities of callers, PEM"),
             ("policy.file", &self.policy.file, "the file with the grants"),
             ("store.path", &self.store.path, "the database"),
+            (
+                "audit.folder",
+                &self.audit.folder,
+                "the folder of the audit log",
+            ),
         ];
         let missing = required
             .iter()

@@ -1,6 +1,7 @@
 //! One stream, from hello to its end.
 
 mod deltas;
+mod shares;
 
 use std::sync::Arc;
 
@@ -125,8 +126,10 @@ impl<'a> Session<'a> {
 
     /// The record is stored before the snapshot leaves; it has no lease yet, that comes with the first renewal.
     async fn snapshot(&mut self) -> Result<(), FeedError> {
+        self.register(self.feed.lifecycle.vault().epoch()).await?;
+        let (_, entries) = self.feed.lifecycle.vault().all();
+        self.share_out(&entries).await?;
         let (epoch, entries) = self.feed.lifecycle.vault().all();
-        self.register(epoch).await?;
         (self.sent, self.leased) = (epoch, epoch);
         let (mut sets, mut bytes) = (Vec::new(), 0);
         for entry in entries
@@ -218,11 +221,12 @@ impl<'a> Session<'a> {
             .high_water
             .len()
             .saturating_add(report.in_flight.len())
+            .saturating_add(report.invocations.len())
             > MAX_REPORTS
         {
             true => Err(protocol(
                 "high_water",
-                "with in_flight_kids at most 20000 entries",
+                "with in_flight_kids and invocations at most 20000 entries",
             )),
             false => Ok(()),
         }
@@ -255,6 +259,7 @@ impl<'a> Session<'a> {
                 epoch,
                 ..ack.clone()
             });
+            note_invocations(subscriber, &report);
             subscriber
                 .renew(leased, lease_end)
                 .map_err(|_refused| FeedError::Evicted)?;
@@ -263,7 +268,8 @@ impl<'a> Session<'a> {
         })
         .await?;
         self.leased = epoch;
-        send(self.down, Down::Lease { id, epoch }).await
+        send(self.down, Down::Lease { id, epoch }).await?;
+        self.share_more(&report).await
     }
 
     /// Stores what is reported. It counts once it is stored.
@@ -271,9 +277,11 @@ impl<'a> Session<'a> {
         let ack = self.ack(report);
         self.change(|instance| {
             instance.subscriber.ack(ack.clone());
+            note_invocations(&mut instance.subscriber, report);
             Ok(())
         })
-        .await
+        .await?;
+        self.share_more(report).await
     }
 
     async fn change(
@@ -379,6 +387,15 @@ impl<'a> Session<'a> {
             changed.extend(flying);
         }
         changed
+    }
+}
+
+/// Only what was granted counts: a report of other keys leaves nothing behind.
+fn note_invocations(subscriber: &mut Subscriber, report: &Report) {
+    for (tenant, kid, used) in &report.invocations {
+        if subscriber.invocations_of(tenant, kid).granted > 0 {
+            subscriber.report_invocations(tenant, kid, *used);
+        }
     }
 }
 

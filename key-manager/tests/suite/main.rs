@@ -9,6 +9,9 @@
 )]
 
 mod admin;
+mod audit;
+mod budgets;
 mod feed;
+mod operations;
 mod process;
 mod support;
