@@ -36,6 +36,8 @@ pub struct Config {
     pub store: Store,
     /// What they are sealed with.
     pub kek: Kek,
+    /// Where it is recorded who did what.
+    pub audit: Audit,
     /// How long things take in the life of a key.
     pub times: LifeTimes,
     /// Logs.
@@ -92,6 +94,22 @@ impl Default for Http {
 pub struct PolicyFile {
     /// The file with the grants.
     pub file: PathBuf,
+}
+
+/// `[audit]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Audit {
+    /// The folder of the log; made with mode 0700 where there is none. One key-manager at a time.
+    pub folder: PathBuf,
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self {
+            folder: PathBuf::from("audit"),
+        }
+    }
 }
 
 /// `[kek]`: exactly one of the two. The key itself never stands here.
@@ -196,6 +214,11 @@ impl Settings for Config {
             ("tls.key", &self.tls.key, "its private key, PEM"),
             ("tls.ca", &self.tls.ca, "the authorities of callers, PEM"),
             ("policy.file", &self.policy.file, "the file with the grants"),
+            (
+                "audit.folder",
+                &self.audit.folder,
+                "the folder of the audit log",
+            ),
         ];
         let missing = required
             .iter()

@@ -20,6 +20,7 @@ use tonic::service::Routes;
 use tonic_health::ServingStatus;
 
 use crate::{
+    audit::{AuditError, AuditLog},
     config::Config,
     feed::Feed,
     grpc::{Admin, FeedServer, refusals},
@@ -35,7 +36,7 @@ use crate::{
 /// One request at most; the feed's reports and imported keys are far below.
 const MAX_REQUEST: usize = 1024 * 1024;
 
-const RPCS: [&str; 8] = [
+const RPCS: [&str; 12] = [
     "crypto.keys.v1.KeyAdminService/CreateKeySet",
     "crypto.keys.v1.KeyAdminService/GetKeySet",
     "crypto.keys.v1.KeyAdminService/ListKeySets",
@@ -43,6 +44,10 @@ const RPCS: [&str; 8] = [
     "crypto.keys.v1.KeyAdminService/RotateKeySet",
     "crypto.keys.v1.KeyAdminService/ImportKey",
     "crypto.keys.v1.KeyAdminService/RevokeKey",
+    "crypto.keys.v1.KeyAdminService/DestroyKey",
+    "crypto.keys.v1.KeyAdminService/ListSubscribers",
+    "crypto.keys.v1.KeyAdminService/EvictSubscriber",
+    "crypto.keys.v1.KeyAdminService/QueryAudit",
     "crypto.keys.v1.KeyFeedService/Watch",
 ];
 
@@ -95,6 +100,9 @@ pub enum RunError {
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] OpenError),
+    /// The audit log cannot be written.
+    #[error("audit.folder: {0}")]
+    Audit(#[from] AuditError),
     /// What is stored cannot be used.
     #[error(transparent)]
     Vault(VaultError),
@@ -130,7 +138,7 @@ impl RunError {
             Self::Vault(VaultError::Damaged { .. })
             | Self::Store(OpenError::Store(StoreError::Damaged(_))) => 65,
             // EX_UNAVAILABLE
-            Self::Bind { .. } | Self::Store(_) | Self::Vault(_) => 69,
+            Self::Audit(_) | Self::Bind { .. } | Self::Store(_) | Self::Vault(_) => 69,
             // EX_SOFTWARE
             Self::Reflection(_) => 70,
         }
@@ -183,13 +191,17 @@ pub async fn run_in(
     metrics.register(&registry);
     credentials.register(&registry);
     policy.register(&registry);
+    let clock = Arc::clone(&environment.clock);
+    let audit = AuditLog::open(&config.audit.folder, Arc::clone(&vault), clock).await?;
     let lifecycle = Lifecycle::new(
         vault,
         environment.keys,
         config.times.times(),
         Arc::clone(&environment.clock),
         metrics,
-    );
+    )
+    .recorded(audit.clone());
+    let recording = tokio::spawn(audit.clone().run(shutdown.clone()));
 
     tokio::spawn(Arc::clone(lifecycle.vault()).follow(shutdown.clone()));
     tokio::spawn(credentials.clone().watch(shutdown.clone()));
@@ -255,6 +267,8 @@ pub async fn run_in(
     tokio::join!(grpc, http, draining);
     // The rotator ends between two steps; each of them is whole.
     let _ended = rotating.await;
+    let _ended = recording.await;
+    audit.checkpoint_or_say().await;
     Ok(())
 }
 

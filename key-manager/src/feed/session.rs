@@ -1,6 +1,7 @@
 //! One stream, from hello to its end.
 
 mod deltas;
+mod shares;
 
 use std::sync::{
     Arc,
@@ -140,6 +141,7 @@ impl<'a> Session<'a> {
         vault.refresh_instances().await?;
         self.register(vault.epoch()).await?;
         vault.refresh_shared().await?;
+        self.share_out(&vault.all().1).await?;
         let (epoch, entries) = vault.all();
         (self.sent, self.leased) = (epoch, epoch);
         let (mut sets, mut bytes) = (Vec::new(), 0);
@@ -232,11 +234,12 @@ impl<'a> Session<'a> {
             .high_water
             .len()
             .saturating_add(report.in_flight.len())
+            .saturating_add(report.invocations.len())
             > MAX_REPORTS
         {
             true => Err(protocol(
                 "high_water",
-                "with in_flight_kids at most 20000 entries",
+                "with in_flight_kids and invocations at most 20000 entries",
             )),
             false => Ok(()),
         }
@@ -269,6 +272,7 @@ impl<'a> Session<'a> {
                 epoch,
                 ..ack.clone()
             });
+            note_invocations(subscriber, &report);
             subscriber
                 .renew(leased, lease_end)
                 .map_err(|_refused| FeedError::Evicted)?;
@@ -280,7 +284,8 @@ impl<'a> Session<'a> {
         lifecycle.vault().refresh_shared().await?;
         let epoch = lifecycle.vault().epoch();
         self.leased = epoch;
-        send(self.down, Down::Lease { id, epoch }).await
+        send(self.down, Down::Lease { id, epoch }).await?;
+        self.share_more(&report).await
     }
 
     /// Stores what is reported. It counts once it is stored.
@@ -288,9 +293,11 @@ impl<'a> Session<'a> {
         let ack = self.ack(report);
         self.change(|instance| {
             instance.subscriber.ack(ack.clone());
+            note_invocations(&mut instance.subscriber, report);
             Ok(())
         })
-        .await
+        .await?;
+        self.share_more(report).await
     }
 
     async fn change(
@@ -398,6 +405,15 @@ impl<'a> Session<'a> {
             changed.extend(flying);
         }
         changed
+    }
+}
+
+/// Only what was granted counts: a report of other keys leaves nothing behind.
+fn note_invocations(subscriber: &mut Subscriber, report: &Report) {
+    for (tenant, kid, used) in &report.invocations {
+        if subscriber.invocations_of(tenant, kid).granted > 0 {
+            subscriber.report_invocations(tenant, kid, *used);
+        }
     }
 }
 

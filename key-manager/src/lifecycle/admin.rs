@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use super::{Lifecycle, LifecycleError, Progress, TRIES, Terms};
 use crate::{
-    keys::ImportedKey,
+    keys::{Given, ImportedKey},
     vault::{Change, Request, SetEntry, SetName, VaultError},
 };
 
@@ -71,8 +71,8 @@ pub struct Revoked {
 
 /// A key to import.
 pub struct Import {
-    /// The JWK, zeroised when it is dropped.
-    pub jwk: Zeroizing<String>,
+    /// The key.
+    pub given: Given,
     /// How it enters.
     pub enters: ImportAs,
     /// Skip the waits.
@@ -88,7 +88,7 @@ impl fmt::Debug for Import {
 }
 
 impl Lifecycle {
-    fn terms<'a>(&self, mutation: &'a Mutation) -> Terms<'a> {
+    pub(super) fn terms<'a>(&self, mutation: &'a Mutation) -> Terms<'a> {
         let named = !mutation.request_id.is_empty();
         let request = named.then(|| {
             self.vault.request(
@@ -116,7 +116,7 @@ impl Lifecycle {
         }
     }
 
-    fn present(&self, name: &SetName) -> Result<Arc<SetEntry>, LifecycleError> {
+    pub(super) fn present(&self, name: &SetName) -> Result<Arc<SetEntry>, LifecycleError> {
         self.vault.get(name).ok_or(LifecycleError::NotFound)
     }
 
@@ -277,8 +277,8 @@ impl Lifecycle {
         if let Some(Some(kid)) = self.earlier(terms.request.as_ref()).await? {
             return Ok((entry, kid));
         }
-        let (jwk, policy) = (import.jwk, entry.set.policy.clone());
-        let parsed = tokio::task::spawn_blocking(move || ImportedKey::parse(&jwk, &policy)).await;
+        let (given, policy) = (import.given, entry.set.policy.clone());
+        let parsed = tokio::task::spawn_blocking(move || ImportedKey::read(&given, &policy)).await;
         let parsed = parsed.map_err(|_panicked| LifecycleError::Generation)??;
         let data_key = self.vault.data_key(&name.tenant).await?;
         let fresh = parsed.into_fresh(&data_key)?;
@@ -327,7 +327,7 @@ impl Lifecycle {
 }
 
 /// A request that was executed before is no error: the present state is the answer.
-fn done_before(
+pub(super) fn done_before(
     written: Result<Arc<SetEntry>, LifecycleError>,
 ) -> Result<Option<Arc<SetEntry>>, LifecycleError> {
     match written {

@@ -114,7 +114,7 @@ impl Batch {
         self
     }
 
-    /// Leaves no copy of what this batch deletes in the engine's own files, as far as the engine can.
+    /// Leaves no copy of what this batch deletes or overwrites in the engine's own files, as far as the engine can.
     #[must_use]
     pub fn erase(mut self) -> Self {
         self.erase = true;
@@ -216,6 +216,15 @@ pub trait KeyStore: fmt::Debug + Send + Sync + 'static {
     /// [`StoreError::Conflict`] where a precondition does not hold; then nothing was written. After [`StoreError::Unavailable`] it
     /// may have been written or not, as a whole.
     async fn commit(&self, batch: Batch) -> Result<u64, StoreError>;
+
+    /// Where copies of what was erased stay nevertheless, and what erases them there, a sentence each. What stands here is
+    /// right for an engine that keeps history in a replicated log.
+    fn remains(&self) -> &'static [&'static str] {
+        &[
+            "etcd keeps old revisions: they are gone after compaction, and from the files of every member after its defragmentation",
+            "raft logs and snapshots of every member hold the write: they are gone when the member has purged those files",
+        ]
+    }
 
     /// The number of the last commit, as it rises, whoever commits.
     fn watch(&self) -> watch::Receiver<u64>;

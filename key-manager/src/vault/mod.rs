@@ -10,11 +10,13 @@
 //! | `material/<tenant>/<digest>` | the kid that has the material: the same key does not enter twice |
 //! | `changed/<epoch>` | the set that this epoch wrote |
 //! | `request/<digest>`, `request-at/<time>/<digest>` | what a `request_id` did, for a day |
+//! | `audit-key`, `audit/<chain>` | the key of the audit log, sealed; the newest checkpoint of each of its chains |
 //! | `subscriber/<digest>` | an instance: acks, lease, clock; moves no epoch |
 //!
 //! A write of a key set is one transaction over all of these that it touches, and moves the epoch by one. Reads never touch the
 //! store, but for sealed keys.
 
+mod audit;
 mod envelope;
 mod error;
 mod heads;
@@ -228,6 +230,18 @@ impl Vault {
         opened
             .map(Some)
             .map_err(|error| VaultError::damaged(&key, error))
+    }
+
+    /// Where copies of an erased key stay, and what erases them there: those of the engine, then backups.
+    #[must_use]
+    pub fn remains(&self) -> Vec<String> {
+        let engine = self.store.remains().iter();
+        engine
+            .chain(&[
+                "backups made before hold the sealed key: it is gone from them when they are deleted, or when the key-encryption key that they are sealed with is destroyed",
+            ])
+            .map(|sentence| (*sentence).to_owned())
+            .collect()
     }
 
     /// The tenant's data key; a fresh one, with its wrapped form, where it has none yet.

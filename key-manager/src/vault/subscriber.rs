@@ -67,6 +67,13 @@ impl Scope {
         self.0.values().all(Vec::is_empty)
     }
 
+    /// Its globs, each as `tenant/glob`.
+    pub fn globs(&self) -> impl Iterator<Item = String> {
+        self.0
+            .iter()
+            .flat_map(|(tenant, globs)| globs.iter().map(move |glob| format!("{tenant}/{glob}")))
+    }
+
     /// Its tenants.
     pub fn tenants(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)

@@ -9,6 +9,7 @@
     reason = "what a test's own functions meet unexpectedly fails the test, and seeds and peers are printed"
 )]
 
+mod audit;
 mod calls;
 mod calls_grpcurl;
 mod calls_malformed;
