@@ -21,6 +21,17 @@ pub struct Usage {
     pub in_flight: bool,
 }
 
+/// What an instance may encrypt, and has encrypted, with one key since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Invocations {
+    /// How many encryptions it has been granted.
+    pub granted: u64,
+    /// How many it has reported.
+    #[serde(default)]
+    pub used: u64,
+}
+
 /// One ack as the feed received it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ack {
@@ -77,6 +88,9 @@ pub struct Subscriber {
     /// What it signed: tenant, then kid.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub usage: BTreeMap<String, BTreeMap<String, Usage>>,
+    /// What it may encrypt, and has encrypted, with keys that have a budget: tenant, then kid.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub invocations: BTreeMap<String, BTreeMap<String, Invocations>>,
     /// Present once it has been evicted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evicted: Option<Eviction>,
@@ -93,6 +107,7 @@ impl Subscriber {
             lease_end,
             clock_offset_ms: None,
             usage: BTreeMap::new(),
+            invocations: BTreeMap::new(),
             evicted: None,
         }
     }
@@ -123,6 +138,33 @@ impl Subscriber {
             .and_then(|kids| kids.get(kid))
             .copied()
             .unwrap_or_default()
+    }
+
+    /// What it may encrypt, and has encrypted, with that key.
+    #[must_use]
+    pub fn invocations_of(&self, tenant: &str, kid: &str) -> Invocations {
+        self.invocations
+            .get(tenant)
+            .and_then(|kids| kids.get(kid))
+            .copied()
+            .unwrap_or_default()
+    }
+
+    /// Gives it more encryptions with the key; they have been granted in the key's record before.
+    pub fn grant_invocations(&mut self, tenant: &str, kid: &str, more: u64) {
+        let entry = self.invocations_mut(tenant, kid);
+        entry.granted = entry.granted.saturating_add(more);
+    }
+
+    /// Takes in how many encryptions it has made; a late report lowers nothing.
+    pub fn report_invocations(&mut self, tenant: &str, kid: &str, used: u64) {
+        let entry = self.invocations_mut(tenant, kid);
+        entry.used = entry.used.max(used);
+    }
+
+    fn invocations_mut(&mut self, tenant: &str, kid: &str) -> &mut Invocations {
+        let kids = self.invocations.entry(tenant.to_owned()).or_default();
+        kids.entry(kid.to_owned()).or_default()
     }
 
     /// Takes an ack in. One that repeats the last epoch is a report: it brings the clock and the usage up
@@ -182,6 +224,19 @@ impl Subscriber {
         }
     }
 
+    /// Of the acks of one second keeps the last. Forgetting the others is safe: a later ack then counts, so a promotion waits up to a
+    /// second longer. Without it the record of an instance grows with every set that is made while it is connected.
+    pub fn thin_acks(&mut self) {
+        let seconds: Vec<u64> = self
+            .acks
+            .values()
+            .map(|at| at.as_millis() / 1_000)
+            .collect();
+        let mut following = seconds.iter().skip(1);
+        let mut own = seconds.iter();
+        self.acks.retain(|_, _| own.next() != following.next());
+    }
+
     /// Drops the ack times that no mark asks for, and the usage of keys that `watches` says no to: it must
     /// say yes (tenant, kid) to Active and Retiring versions.
     ///
@@ -202,6 +257,10 @@ impl Subscriber {
             kids.retain(|kid, _| watches(tenant, kid));
             !kids.is_empty()
         });
+        self.invocations.retain(|tenant, kids| {
+            kids.retain(|kid, _| watches(tenant, kid));
+            !kids.is_empty()
+        });
     }
 
     /// When the record may be deleted: a day after its lease, and not before everything that it signed,
@@ -212,5 +271,38 @@ impl Subscriber {
         let tokens = largest_lifetime + crate::MAX_LEEWAY;
         let served = longest_lead.max(times.publication_lead).max(times.jwks_cap) + times.skew;
         self.lease_end + AFTERLIFE.max(tokens).max(served)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_the_acks_of_a_second_the_last_is_kept_and_none_is_earlier_than_it_was() {
+        let mut subscriber = Subscriber::new("a#1", 1, Time::default());
+        let acks = [
+            (2, 1_000),
+            (3, 1_400),
+            (5, 1_999),
+            (6, 2_000),
+            (9, 4_100),
+            (12, 4_900),
+        ];
+        for (epoch, millis) in acks {
+            subscriber.acks.insert(epoch, Time::from_millis(millis));
+        }
+        let before = subscriber.clone();
+        subscriber.thin_acks();
+        let kept: Vec<u64> = subscriber.acks.keys().copied().collect();
+        assert_eq!(kept, [5, 6, 12]);
+        for epoch in 0..=12 {
+            let (was, is) = (
+                before.first_ack_covering(epoch),
+                subscriber.first_ack_covering(epoch),
+            );
+            assert!(is >= was && is.is_some(), "epoch {epoch}: {was:?} {is:?}");
+        }
+        assert_eq!(subscriber.acked_epoch(), before.acked_epoch());
     }
 }

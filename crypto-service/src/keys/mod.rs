@@ -24,7 +24,7 @@ pub use revoked::TokensSpec;
 pub use sealed::{Binding, SealedError, SealedKey, StreamKey};
 pub(crate) use snapshot::{KeyRef, Tenant};
 pub use snapshot::{Snapshot, Times};
-pub(crate) use usage::InFlight;
+pub(crate) use usage::{InFlight, Usage};
 pub use writer::{ApplyError, Delta, KeysReader, KeysWriter, pair};
 pub(crate) use writer::{Change, Changed};
 

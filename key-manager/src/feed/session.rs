@@ -1,8 +1,12 @@
 //! One stream, from hello to its end.
 
 mod deltas;
+mod shares;
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use jose::revocation::{ENTRY_LEN, Table};
 use keyring::{Ack, Subscriber, Usage};
@@ -27,7 +31,8 @@ const MAX_RECORDS: usize = 1_000;
 /// Reports of one message at most.
 const MAX_REPORTS: usize = 20_000;
 
-/// When a record has so many acks or reports, those that nothing asks for are dropped.
+/// When a record has so many acks, those of one second become one, and those that nothing asks for are dropped. Looking for them takes
+/// a walk over all sets, so the next walk waits until there are twice as many as this one has left.
 const COMPACT_AT: usize = 64;
 
 type Inbox = mpsc::Receiver<Result<Up, FeedError>>;
@@ -46,6 +51,7 @@ struct Session<'a> {
     leased: u64,
     /// The renewal that waits for that ack.
     renewal: Option<(u64, Report)>,
+    compact_at: AtomicUsize,
     _connected: Connected,
 }
 
@@ -93,6 +99,8 @@ impl<'a> Session<'a> {
         down: &'a Outbox,
     ) -> Result<Self, FeedError> {
         let (welcome, key) = feed.welcome(caller, hello)?;
+        // Another replica may have fed it what is not known here yet.
+        feed.lifecycle.vault().refresh_shared().await?;
         let present = feed.lifecycle.vault().epoch();
         if hello.highest_epoch > present {
             tracing::error!(
@@ -120,15 +128,23 @@ impl<'a> Session<'a> {
             sent: 0,
             leased: 0,
             renewal: None,
+            compact_at: AtomicUsize::new(COMPACT_AT),
             _connected: connected,
         })
     }
 
     /// The record is stored before the snapshot leaves; it has no lease yet, that comes with the first renewal.
+    ///
+    /// A replica that decides without having seen the record has read the store before the record was written; what it stands on is
+    /// then read here, after it.
     async fn snapshot(&mut self) -> Result<(), FeedError> {
-        let whole = self.feed.lifecycle.vault().whole();
+        let vault = self.feed.lifecycle.vault();
+        vault.refresh_instances().await?;
+        self.register(vault.epoch()).await?;
+        vault.refresh_shared().await?;
+        self.share_out(&vault.all().1).await?;
+        let whole = vault.whole();
         let (epoch, entries) = (whole.epoch, whole.sets);
-        self.register(epoch).await?;
         (self.sent, self.leased) = (epoch, epoch);
         let (mut sets, mut bytes) = (Vec::new(), 0);
         for entry in entries
@@ -250,11 +266,12 @@ impl<'a> Session<'a> {
             .high_water
             .len()
             .saturating_add(report.in_flight.len())
+            .saturating_add(report.invocations.len())
             > MAX_REPORTS
         {
             true => Err(protocol(
                 "high_water",
-                "with in_flight_kids at most 20000 entries",
+                "with in_flight_kids and invocations at most 20000 entries",
             )),
             false => Ok(()),
         }
@@ -276,7 +293,7 @@ impl<'a> Session<'a> {
             return Ok(());
         };
         let lifecycle = &self.feed.lifecycle;
-        let (leased, epoch) = (self.leased, lifecycle.vault().epoch());
+        let leased = self.leased;
         let lease_end = lifecycle.now() + lifecycle.times().max_verify_staleness;
         let ack = self.ack(&report);
         self.change(|instance| {
@@ -287,6 +304,7 @@ impl<'a> Session<'a> {
                 epoch,
                 ..ack.clone()
             });
+            note_invocations(subscriber, &report);
             subscriber
                 .renew(leased, lease_end)
                 .map_err(|_refused| FeedError::Evicted)?;
@@ -294,8 +312,12 @@ impl<'a> Session<'a> {
             Ok(())
         })
         .await?;
+        // Who decided before this lease was stored has written by now, or will find it: the lease stands on what is written.
+        lifecycle.vault().refresh_shared().await?;
+        let epoch = lifecycle.vault().epoch();
         self.leased = epoch;
-        send(self.down, Down::Lease { id, epoch }).await
+        send(self.down, Down::Lease { id, epoch }).await?;
+        self.share_more(&report).await
     }
 
     /// Stores what is reported. It counts once it is stored.
@@ -303,9 +325,11 @@ impl<'a> Session<'a> {
         let ack = self.ack(report);
         self.change(|instance| {
             instance.subscriber.ack(ack.clone());
+            note_invocations(&mut instance.subscriber, report);
             Ok(())
         })
-        .await
+        .await?;
+        self.share_more(report).await
     }
 
     async fn change(
@@ -315,16 +339,18 @@ impl<'a> Session<'a> {
         let apply = |present: Option<&Instance>| {
             let mut next = present.cloned().ok_or(FeedError::Broken)?;
             change(&mut next)?;
-            if next.subscriber.acks.len() > COMPACT_AT
-                || next
-                    .subscriber
-                    .usage
-                    .values()
-                    .map(|kids| kids.len())
-                    .sum::<usize>()
-                    > MAX_REPORTS
+            if next.subscriber.acks.len() > COMPACT_AT {
+                next.subscriber.thin_acks();
+            }
+            let usage = next.subscriber.usage.values();
+            let usage: usize = usage.map(|kids| kids.len()).sum();
+            if next.subscriber.acks.len() > self.compact_at.load(Ordering::Relaxed)
+                || usage > MAX_REPORTS
             {
                 self.compact(&mut next);
+                let left = next.subscriber.acks.len();
+                self.compact_at
+                    .store(COMPACT_AT.max(2 * left), Ordering::Relaxed);
             }
             Ok(Some(next))
         };
@@ -411,6 +437,15 @@ impl<'a> Session<'a> {
             changed.extend(flying);
         }
         changed
+    }
+}
+
+/// Only what was granted counts: a report of other keys leaves nothing behind.
+fn note_invocations(subscriber: &mut Subscriber, report: &Report) {
+    for (tenant, kid, used) in &report.invocations {
+        if subscriber.invocations_of(tenant, kid).granted > 0 {
+            subscriber.report_invocations(tenant, kid, *used);
+        }
     }
 }
 

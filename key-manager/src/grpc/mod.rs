@@ -7,6 +7,7 @@ mod feed;
 mod fields;
 mod revocation;
 mod status;
+mod trail;
 mod update;
 
 pub use admin::Admin;

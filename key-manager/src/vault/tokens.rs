@@ -50,13 +50,31 @@ pub struct Forgetting {
 /// What was read from the store.
 #[derive(Default)]
 pub(super) struct Taken {
-    pub(super) entries: BTreeMap<SetName, Vec<Entry>>,
+    pub(super) entries: BTreeMap<SetName, BTreeMap<Id, Entry>>,
     pub(super) until: Option<u32>,
+    /// The latest epoch that wrote any of it.
+    pub(super) newest: u64,
 }
 
 impl Taken {
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty() && self.until.is_none()
+    }
+
+    /// What is read later replaces what was read of the same before.
+    fn put(&mut self, name: SetName, entry: Entry, epoch: u64) {
+        self.entries
+            .entry(name)
+            .or_default()
+            .insert(entry.id, entry);
+        self.newest = self.newest.max(epoch);
+    }
+
+    fn forget(&mut self, until: Option<Until>) {
+        if let Some(until) = until {
+            self.until = Some(until.until);
+            self.newest = self.newest.max(until.epoch);
+        }
     }
 }
 
@@ -249,20 +267,18 @@ impl Vault {
     }
 
     pub(super) async fn load_tokens(&self) -> Result<Taken, VaultError> {
-        let mut taken = Taken {
-            until: self.read_until().await?,
-            ..Taken::default()
-        };
+        let mut taken = Taken::default();
+        taken.forget(self.read_until().await?);
         let (mut after, mut garbage) = (None::<String>, Vec::new());
         loop {
             let page = self.store.scan(PREFIX, after.as_deref(), PAGE).await?;
             let Some(last) = page.last() else { break };
             after = Some(last.key.clone());
             for stored in &page {
-                let ((name, entry), _) = self.read_token(stored)?;
+                let ((name, entry), record) = self.read_token(stored)?;
                 match taken.until.is_some_and(|until| entry.forget_at <= until) {
                     true => garbage.push(stored.key.clone()),
-                    false => taken.entries.entry(name).or_default().push(entry),
+                    false => taken.put(name, entry, record.epoch),
                 }
             }
         }
@@ -273,10 +289,10 @@ impl Vault {
     /// Reads what an entry `changed/..` names. What is not there any more was forgotten, by a later epoch.
     pub(super) async fn take_tokens(&self, key: &str, taken: &mut Taken) -> Result<(), VaultError> {
         if key == UNTIL {
-            taken.until = self.read_until().await?;
+            taken.forget(self.read_until().await?);
         } else if let Some(stored) = self.store.get(key).await? {
-            let ((name, entry), _) = self.read_token(&stored)?;
-            taken.entries.entry(name).or_default().push(entry);
+            let ((name, entry), record) = self.read_token(&stored)?;
+            taken.put(name, entry, record.epoch);
         }
         Ok(())
     }
@@ -325,17 +341,13 @@ impl Vault {
         batch.check(EPOCH, expected).put(EPOCH, head)
     }
 
-    async fn read_until(&self) -> Result<Option<u32>, VaultError> {
+    async fn read_until(&self) -> Result<Option<Until>, VaultError> {
         let Some(stored) = self.store.get(UNTIL).await? else {
             return Ok(None);
         };
-        let (until, _) = envelope::read(
-            &self.root,
-            UNTIL_PLACE,
-            |until: &Until| until.epoch,
-            &stored.value,
-        )?;
-        Ok(Some(until.until))
+        let epoch = |until: &Until| until.epoch;
+        let (until, _) = envelope::read(&self.root, UNTIL_PLACE, epoch, &stored.value)?;
+        Ok(Some(until))
     }
 
     fn read_token(&self, stored: &Stored) -> Result<((SetName, Entry), Record), VaultError> {

@@ -7,7 +7,7 @@ use std::{
 
 use jose::revocation::{Entry, Table};
 
-use super::{SetEntry, SetName, heads::Heads, tokens::Taken};
+use super::{SetEntry, SetName, heads::Heads, token_head::TokenHead, tokens::Taken};
 use crate::seal::DataKey;
 
 /// How many writes are remembered in order; who lags behind further is sent a snapshot.
@@ -114,29 +114,44 @@ impl View {
         (self.epoch, self.epoch_revision) = (epoch, epoch_revision);
     }
 
-    /// As [`View::take`], for revocations of tokens.
-    pub(super) fn take_tokens(&mut self, root: &DataKey, taken: Taken, epoch: u64) {
-        let mut logged = Vec::new();
-        for (name, mut entries) in taken.entries {
-            entries.sort_unstable();
-            entries.dedup();
-            let table = self.tokens.entry(name.clone()).or_default();
-            for entry in &entries {
-                if let Some(old) = table.get(&entry.id) {
-                    self.heads.tokens.subtract(root, &name, old);
+    /// The head of all revocations of tokens once these are taken in.
+    pub(super) fn token_head_with(&self, root: &DataKey, taken: &Taken) -> TokenHead {
+        let mut head = self.heads.tokens.clone();
+        let until = taken.until.unwrap_or_default();
+        let mut replaced = BTreeSet::new();
+        for (name, entries) in &taken.entries {
+            let table = self.tokens.get(name);
+            for entry in entries.values() {
+                if let Some(old) = table.and_then(|table| table.get(&entry.id)) {
+                    head.subtract(root, name, old);
+                    replaced.insert((name, entry.id));
                 }
-                self.heads.tokens.add(root, &name, entry);
+                if entry.forget_at > until {
+                    head.add(root, name, entry);
+                }
             }
+        }
+        for (name, entry) in self.tokens_until(until) {
+            if !replaced.contains(&(&name, entry.id)) {
+                head.subtract(root, &name, &entry);
+            }
+        }
+        head
+    }
+
+    /// As [`View::take`], for revocations of tokens, whose head is then this.
+    pub(super) fn take_tokens(&mut self, taken: Taken, head: TokenHead, epoch: u64) {
+        self.heads.tokens = head;
+        let mut logged = Vec::new();
+        for (name, entries) in taken.entries {
+            let entries: Vec<_> = entries.into_values().collect();
             logged.push((name.clone(), entries.clone()));
-            table.extend(entries);
+            self.tokens.entry(name).or_default().extend(entries);
         }
         if !logged.is_empty() {
             self.log(epoch, Written::Tokens(logged));
         }
         if let Some(until) = taken.until {
-            for (name, entry) in self.tokens_until(until) {
-                self.heads.tokens.subtract(root, &name, &entry);
-            }
             self.drop_tokens(until, epoch);
         }
     }

@@ -26,6 +26,7 @@ const TOKEN_BYTES: usize = 1024 * 1024;
 impl Session<'_> {
     /// Everything between what was sent and what is, in order. A delta may be empty: it moves the epoch that is acknowledged.
     pub(super) async fn deltas(&mut self) -> Result<(), FeedError> {
+        self.share_out_changed().await?;
         while let Some((epoch, changed, tokens)) = self.next_delta().await? {
             let delta = Down::Delta {
                 from: self.sent,
@@ -204,6 +205,7 @@ mod tests {
             sent: 0,
             leased: 0,
             renewal: None,
+            compact_at: Default::default(),
             _connected: feed.lifecycle.connect("a#1"),
         }
     }
