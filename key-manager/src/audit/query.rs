@@ -87,10 +87,7 @@ pub(super) fn read(
             .map_or(0, |start| start.offset);
         let path = folder.join(&name);
         let file = File::open(&path).map_err(AuditError::at(&path))?;
-        let mut reader = seek(file, offset).map_err(|error| match error {
-            Some(error) => AuditError::disk(&path, error),
-            None => AuditError::Cursor,
-        })?;
+        let mut reader = seek(file, offset).ok_or(AuditError::Cursor)?;
         let mut at = offset;
         loop {
             if page.entries.len() >= query.limit || read >= MAX_READ {
@@ -135,15 +132,13 @@ fn take(page: &mut Page, query: &Query, name: &str, line: &[u8], visible: &dyn F
 }
 
 /// An entry begins at the start of a file, or behind the end of another.
-fn seek(mut file: File, offset: u64) -> Result<BufReader<File>, Option<std::io::Error>> {
+fn seek(mut file: File, offset: u64) -> Option<BufReader<File>> {
     let Some(before) = offset.checked_sub(1) else {
-        return Ok(BufReader::new(file));
+        return Some(BufReader::new(file));
     };
-    file.seek(SeekFrom::Start(before)).map_err(Some)?;
+    file.seek(SeekFrom::Start(before)).ok()?;
     let mut reader = BufReader::new(file);
     let mut byte = [0];
-    match reader.read_exact(&mut byte) {
-        Ok(()) if byte == *b"\n" => Ok(reader),
-        _ => Err(None),
-    }
+    reader.read_exact(&mut byte).ok()?;
+    (byte == *b"\n").then_some(reader)
 }

@@ -90,7 +90,7 @@ async fn a_stream_that_is_opened_again_takes_no_new_share() {
     let deployment = Deployment::new();
     let running = deployment.start().await;
     let mut admin = running.admin(&deployment, "admin");
-    create(&mut admin, "op/sealed", "A256GCMKW").await;
+    create(&mut admin, "op/sealed", "dir").await;
     for _ in 0..3 {
         let (_instance, sets) = FakeInstance::connect(&deployment, &running, 'a').await;
         assert_eq!(shares(&sets[0]), [SHARE]);
