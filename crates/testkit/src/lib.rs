@@ -1,4 +1,4 @@
-//! Dev edges only: the certificate factory and the PEM folders that tests of both daemons and of the clients use.
+//! Dev edges only: the certificate factory, the PEM folders and the TCP proxy that tests of both daemons and of the clients use.
 //!
 //! Certificates are valid from 2020 to 2090 unless a test says otherwise, so that no test reads a clock.
 //! Failures here are failures of the test that called: every function panics with what went wrong.
@@ -10,6 +10,8 @@
 
 mod certificates;
 mod folder;
+mod proxy;
 
 pub use certificates::{CertificateAuthority, Issued, Leaf};
 pub use folder::{PemFiles, PemFolder, write_private};
+pub use proxy::Proxy;
