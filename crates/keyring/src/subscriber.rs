@@ -182,6 +182,19 @@ impl Subscriber {
         }
     }
 
+    /// Of the acks of one second keeps the last. Forgetting the others is safe: a later ack then counts, so a promotion waits up to a
+    /// second longer. Without it the record of an instance grows with every set that is made while it is connected.
+    pub fn thin_acks(&mut self) {
+        let seconds: Vec<u64> = self
+            .acks
+            .values()
+            .map(|at| at.as_millis() / 1_000)
+            .collect();
+        let mut following = seconds.iter().skip(1);
+        let mut own = seconds.iter();
+        self.acks.retain(|_, _| own.next() != following.next());
+    }
+
     /// Drops the ack times that no mark asks for, and the usage of keys that `watches` says no to: it must
     /// say yes (tenant, kid) to Active and Retiring versions.
     ///
@@ -212,5 +225,38 @@ impl Subscriber {
         let tokens = largest_lifetime + crate::MAX_LEEWAY;
         let served = longest_lead.max(times.publication_lead).max(times.jwks_cap) + times.skew;
         self.lease_end + AFTERLIFE.max(tokens).max(served)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_the_acks_of_a_second_the_last_is_kept_and_none_is_earlier_than_it_was() {
+        let mut subscriber = Subscriber::new("a#1", 1, Time::default());
+        let acks = [
+            (2, 1_000),
+            (3, 1_400),
+            (5, 1_999),
+            (6, 2_000),
+            (9, 4_100),
+            (12, 4_900),
+        ];
+        for (epoch, millis) in acks {
+            subscriber.acks.insert(epoch, Time::from_millis(millis));
+        }
+        let before = subscriber.clone();
+        subscriber.thin_acks();
+        let kept: Vec<u64> = subscriber.acks.keys().copied().collect();
+        assert_eq!(kept, [5, 6, 12]);
+        for epoch in 0..=12 {
+            let (was, is) = (
+                before.first_ack_covering(epoch),
+                subscriber.first_ack_covering(epoch),
+            );
+            assert!(is >= was && is.is_some(), "epoch {epoch}: {was:?} {is:?}");
+        }
+        assert_eq!(subscriber.acked_epoch(), before.acked_epoch());
     }
 }

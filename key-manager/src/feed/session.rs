@@ -2,7 +2,10 @@
 
 mod deltas;
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use keyring::{Ack, Subscriber, Usage};
 use service_kit::identity::Caller;
@@ -26,7 +29,8 @@ const MAX_RECORDS: usize = 1_000;
 /// Reports of one message at most.
 const MAX_REPORTS: usize = 20_000;
 
-/// When a record has so many acks or reports, those that nothing asks for are dropped.
+/// When a record has so many acks, those of one second become one, and those that nothing asks for are dropped. Looking for them takes
+/// a walk over all sets, so the next walk waits until there are twice as many as this one has left.
 const COMPACT_AT: usize = 64;
 
 type Inbox = mpsc::Receiver<Result<Up, FeedError>>;
@@ -45,6 +49,7 @@ struct Session<'a> {
     leased: u64,
     /// The renewal that waits for that ack.
     renewal: Option<(u64, Report)>,
+    compact_at: AtomicUsize,
     _connected: Connected,
 }
 
@@ -119,6 +124,7 @@ impl<'a> Session<'a> {
             sent: 0,
             leased: 0,
             renewal: None,
+            compact_at: AtomicUsize::new(COMPACT_AT),
             _connected: connected,
         })
     }
@@ -283,16 +289,18 @@ impl<'a> Session<'a> {
         let apply = |present: Option<&Instance>| {
             let mut next = present.cloned().ok_or(FeedError::Broken)?;
             change(&mut next)?;
-            if next.subscriber.acks.len() > COMPACT_AT
-                || next
-                    .subscriber
-                    .usage
-                    .values()
-                    .map(|kids| kids.len())
-                    .sum::<usize>()
-                    > MAX_REPORTS
+            if next.subscriber.acks.len() > COMPACT_AT {
+                next.subscriber.thin_acks();
+            }
+            let usage = next.subscriber.usage.values();
+            let usage: usize = usage.map(|kids| kids.len()).sum();
+            if next.subscriber.acks.len() > self.compact_at.load(Ordering::Relaxed)
+                || usage > MAX_REPORTS
             {
                 self.compact(&mut next);
+                let left = next.subscriber.acks.len();
+                self.compact_at
+                    .store(COMPACT_AT.max(2 * left), Ordering::Relaxed);
             }
             Ok(Some(next))
         };

@@ -184,6 +184,7 @@ mod tests {
             sent: 0,
             leased: 0,
             renewal: None,
+            compact_at: Default::default(),
             _connected: feed.lifecycle.connect("a#1"),
         }
     }
