@@ -12,15 +12,15 @@ RELEASE = $(or $(CARGO_TARGET_DIR),target)/release
 STAGE := scripts/stage
 BIN := .tools/venv/bin
 
-# The whole workspace, where the peers' OpenSSL comes from, and the multi-buffer library where it could be had. Clippy,
-# build and tests name the same packages and features, so that cargo builds each dependency once.
-WORKSPACE = --locked --workspace $(shell scripts/openssl-features) $(shell scripts/multibuffer --features)
+# The whole workspace, where the peers' OpenSSL comes from, the multi-buffer library where it could be had, and the etcd
+# store. Clippy, build and tests name the same packages and features, so that cargo builds each dependency once.
+WORKSPACE = --locked --workspace $(shell scripts/openssl-features) $(shell scripts/multibuffer --features) $(shell scripts/etcd --features)
 NEXTEST = $(if $(shell command -v cargo-nextest),$(CARGO) nextest,$(BIN)/cargo-nextest nextest)
 DAEMONS := --locked --release -p crypto-service -p key-manager -p cryptoctl
 # The same two sources as features of the benches; asked when the line runs, since `bench` fetches the first itself.
 BENCHES := $$( (scripts/multibuffer --features; scripts/openssl-features) | sed 's,features [a-z-]*/,features benches/,')
 
-.PHONY: help doctor tools multibuffer run clean-dev build fmt lint test bench faults
+.PHONY: help doctor tools multibuffer etcd run clean-dev build fmt lint test bench faults
 .PHONY: need-run need-test stage-tools stage-lint stage-test
 
 help: ## this list
@@ -34,6 +34,10 @@ tools: ## fill .tools/ (grpcurl, buf, cargo-deny, cargo-nextest, the peers) from
 
 multibuffer: ## fetch the multi-buffer library into .tools/ipp-crypto (x86-64 Linux)
 	@scripts/multibuffer
+
+etcd: ## fetch protoc and an etcd server, which the etcd store is built and tested with
+	@scripts/tools
+	@scripts/etcd
 
 run: need-run ## build, start both daemons, take a tour, print `ready`, stay up until Ctrl-C
 	@scripts/multibuffer --if-possible
@@ -76,6 +80,7 @@ need-test:
 
 stage-tools:
 	@$(STAGE) tools scripts/tools
+	@$(STAGE) etcd scripts/etcd
 	@$(STAGE) multibuffer scripts/multibuffer --if-possible
 
 stage-lint:

@@ -1,5 +1,7 @@
 //! The settings: `key-manager.example.toml` is their manual.
 
+mod store;
+
 use std::{net::SocketAddr, path::PathBuf};
 
 use keyring::{Refusal, Times};
@@ -10,6 +12,8 @@ use service_kit::{
     telemetry::LogSettings,
     tls::TlsFiles,
 };
+
+pub use store::{Store, StoreAuth};
 
 use crate::seal::{KekError, LocalKek, from_env, from_file};
 
@@ -32,6 +36,8 @@ pub struct Config {
     pub store: Store,
     /// What they are sealed with.
     pub kek: Kek,
+    /// Where it is recorded who did what.
+    pub audit: Audit,
     /// How long things take in the life of a key.
     pub times: LifeTimes,
     /// Logs.
@@ -90,18 +96,18 @@ pub struct PolicyFile {
     pub file: PathBuf,
 }
 
-/// `[store]`
+/// `[audit]`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Store {
-    /// The database; made with mode 0600 where there is none.
-    pub path: PathBuf,
+pub struct Audit {
+    /// The folder of the log; made with mode 0700 where there is none. One key-manager at a time.
+    pub folder: PathBuf,
 }
 
-impl Default for Store {
+impl Default for Audit {
     fn default() -> Self {
         Self {
-            path: PathBuf::from("keys.db"),
+            folder: PathBuf::from("audit"),
         }
     }
 }
@@ -208,7 +214,11 @@ impl Settings for Config {
             ("tls.key", &self.tls.key, "its private key, PEM"),
             ("tls.ca", &self.tls.ca, "the authorities of callers, PEM"),
             ("policy.file", &self.policy.file, "the file with the grants"),
-            ("store.path", &self.store.path, "the database"),
+            (
+                "audit.folder",
+                &self.audit.folder,
+                "the folder of the audit log",
+            ),
         ];
         let missing = required
             .iter()
@@ -216,6 +226,7 @@ impl Settings for Config {
         mistakes.extend(
             missing.map(|(place, _, what)| Mistake::new(*place, format!("is required: {what}"))),
         );
+        mistakes.extend(self.store.mistakes());
         if self.kek.file.as_os_str().is_empty() == self.kek.env.is_empty() {
             mistakes.push(Mistake::new(
                 "kek",

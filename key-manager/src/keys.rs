@@ -1,4 +1,6 @@
-//! Keys as they enter: generated here, or imported as a JWK.
+//! Keys as they enter: generated here, or imported as a JWK or as PKCS#8.
+
+mod pkcs8;
 
 use std::{fmt, sync::Arc};
 
@@ -13,6 +15,8 @@ use keyring::{KeySpec, NewKey, Policy};
 use zeroize::Zeroizing;
 
 use crate::seal::DataKey;
+
+pub use pkcs8::{Pkcs8, Pkcs8Error};
 
 /// Makes keys. Blocks: RSA takes its time.
 pub trait KeySource: fmt::Debug + Send + Sync + 'static {
@@ -100,7 +104,24 @@ pub async fn generate(
     })
 }
 
-/// A JWK that has been read, and fits its set.
+/// A key as it was given.
+pub enum Given {
+    /// A JWK, zeroised when it is dropped.
+    Jwk(Zeroizing<String>),
+    /// PKCS#8.
+    Pkcs8(Pkcs8),
+}
+
+impl fmt::Debug for Given {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Jwk(_) => "Jwk(redacted)",
+            Self::Pkcs8(_) => "Pkcs8(redacted)",
+        })
+    }
+}
+
+/// A key that has been read, and fits its set.
 pub struct ImportedKey {
     key: Imported,
     kid: String,
@@ -122,7 +143,7 @@ impl fmt::Debug for ImportedKey {
     }
 }
 
-/// Why a JWK is not imported.
+/// Why a key is not imported.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ImportError {
     /// The key is not acceptable.
@@ -131,9 +152,23 @@ pub enum ImportError {
     /// It is for something else than the set.
     #[error("use: the key is for {0}, the set is not")]
     Use(&'static str),
+    /// It is not PKCS#8.
+    #[error("{0}")]
+    Pkcs8(Pkcs8Error),
 }
 
 impl ImportedKey {
+    /// Reads a key for a set with that policy.
+    ///
+    /// # Errors
+    /// [`ImportError`].
+    pub fn read(given: &Given, policy: &Policy) -> Result<Self, ImportError> {
+        match given {
+            Given::Jwk(jwk) => Self::parse(jwk, policy),
+            Given::Pkcs8(key) => Self::from_pkcs8(key, policy),
+        }
+    }
+
     /// Reads a JWK for a set with that policy: strictly, and with its arithmetic checked. Blocks for as long as a signature takes.
     ///
     /// # Errors

@@ -2,20 +2,25 @@
 //!
 //! | module | what it holds |
 //! | --- | --- |
-//! | [`store`] | bytes under keys, written by compare-and-swap; the engines |
+//! | [`store`] | bytes under keys, written by compare-and-swap; the engines, and the move from one to another |
+//! | [`command`] | what the program does besides serving |
 //! | [`seal`] | key-encryption keys and data keys |
 //! | [`vault`] | key sets over a store: records, epoch, what is known in memory |
 //! | [`keys`] | keys as they enter: generated or imported |
 //! | [`lifecycle`] | the use cases: decisions of `keyring`, carried out by compare-and-swap |
 //! | [`rotator`] | the driver that runs the plan each second |
+//! | [`audit`] | the audit log: what operators did and what was refused |
 //! | [`feed`] | snapshots, deltas and leases for the instances |
 //! | [`grpc`] | one file per service: decode, use case, encode; `status.rs` alone builds a status |
 
 #![forbid(unsafe_code)]
 
+pub mod audit;
+pub mod command;
 pub mod config;
 pub mod feed;
 pub mod grpc;
+mod held;
 pub mod keys;
 pub mod lifecycle;
 pub mod metrics;

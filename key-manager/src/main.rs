@@ -3,36 +3,47 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use key_manager::{Listeners, RunError, config};
+use key_manager::{
+    Listeners, RunError,
+    command::{self, Command},
+    config,
+};
 use service_kit::{
     config::{ConfigArgs, EXIT_BAD_CONFIG, Start, say},
     process,
     shutdown::Shutdown,
     telemetry,
 };
+use tokio::runtime::{Builder, Runtime};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The control plane of the crypto-service: key lifecycle, sealing, store and feed.
 #[derive(Debug, Parser)]
-#[command(version, after_help = EXAMPLES)]
+#[command(version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 struct Arguments {
     #[command(flatten)]
     config: ConfigArgs,
+    #[command(subcommand)]
+    command: Option<Command>,
 }
 
 const EXAMPLES: &str = "Examples:
   key-manager --config var/dev/key-manager.toml
   key-manager --config key-manager.toml --check-config
   KEY_MANAGER_STORE_PATH=/var/lib/keys.db key-manager --config key-manager.toml --print-config
-  key-manager --config key-manager.toml --set grpc.listen=127.0.0.1:50062";
+  key-manager --config key-manager.toml --set grpc.listen=127.0.0.1:50062
+  key-manager store migrate --from sqlite.toml --to etcd.toml";
 
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return usage(&error),
     };
+    if let Some(command) = arguments.command {
+        return execute(command);
+    }
     let config: config::Config = match arguments.config.load(config::loader()) {
         Ok(Start::Run(config)) => config,
         Ok(Start::Say(text)) => {
@@ -50,14 +61,27 @@ fn main() -> ExitCode {
     } else {
         Ok(())
     };
-    let runtime = hardened.and(bound).and_then(|()| {
-        tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()
-    });
-    match runtime.map(|runtime| runtime.block_on(serve(config))) {
+    match hardened
+        .and(bound)
+        .and_then(|()| runtime())
+        .map(|runtime| runtime.block_on(serve(config)))
+    {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(error)) => end(error.exit_code(), &error),
+        Err(error) => end(71, &error),
+    }
+}
+
+fn runtime() -> std::io::Result<Runtime> {
+    Builder::new_multi_thread().enable_all().build()
+}
+
+fn execute(command: Command) -> ExitCode {
+    match process::harden().and_then(|()| runtime()) {
+        Ok(runtime) => match runtime.block_on(command::execute(command)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => end(error.exit_code(), &error),
+        },
         Err(error) => end(71, &error),
     }
 }

@@ -146,14 +146,7 @@ impl Census {
     }
 
     pub(crate) fn hold(&mut self, wait: &Wait) {
-        let name = match wait {
-            Wait::Standby => "standby",
-            Wait::FirstAck => "first_ack",
-            Wait::Acks => "acks",
-            Wait::Lead { .. } => "lead",
-            Wait::Clocks { .. } => "clocks",
-        };
-        *self.holds.entry(name).or_default() += 1;
+        *self.holds.entry(crate::held::reason(wait)).or_default() += 1;
     }
 }
 

@@ -6,6 +6,7 @@ use keyring::{KeySet, State, Subscriber, Time};
 use service_kit::shutdown::Shutdown;
 
 use crate::{
+    held::Held,
     lifecycle::{Lifecycle, LifecycleError},
     metrics::Census,
     vault::{Instance, SetName},
@@ -22,6 +23,7 @@ const SWEEP: u32 = 60;
 pub struct Rotator {
     lifecycle: Lifecycle,
     interval: Duration,
+    held: Held,
 }
 
 impl Rotator {
@@ -31,6 +33,7 @@ impl Rotator {
         Self {
             lifecycle,
             interval: INTERVAL,
+            held: Held::default(),
         }
     }
 
@@ -65,7 +68,12 @@ impl Rotator {
 
     /// One round over all sets.
     pub async fn round(&self) {
-        if let Err(error) = self.lifecycle.vault().refresh().await {
+        let vault = self.lifecycle.vault();
+        let read = async {
+            vault.refresh().await?;
+            vault.refresh_instances().await
+        };
+        if let Err(error) = read.await {
             tracing::error!(%error, "the store cannot be read");
             self.lifecycle.metrics.store_error(&error);
             return;
@@ -94,6 +102,7 @@ impl Rotator {
         // Few instances are fed alike, so few lists of subscribers are made for however many sets.
         let mut fed: HashMap<Vec<bool>, Vec<Subscriber>> = HashMap::new();
         let (mut census, mut pending) = (Census::default(), Vec::new());
+        let mut held = self.held.begin();
         for entry in &entries {
             census.set(&entry.set);
             if is_quiet(&entry.set, now, lifecycle) {
@@ -108,16 +117,19 @@ impl Rotator {
                 .entry(covered)
                 .or_insert_with_key(|covered| select(&instances, covered));
             let ctx = lifecycle.context(subscribers);
-            if keyring::due(&entry.set, &ctx).is_some() {
-                keyring::holding(&entry.set, &ctx)
+            if let Some(due) = keyring::due(&entry.set, &ctx) {
+                let holding = keyring::holding(&entry.set, &ctx);
+                holding
                     .iter()
                     .for_each(|holding| census.hold(&holding.wait));
+                held.note(&name, due, &holding);
             }
             if !keyring::plan(&entry.set, &ctx).is_empty() {
                 pending.push(name);
             }
         }
         lifecycle.metrics.census(epoch, &census);
+        held.end();
         pending
     }
 }
@@ -147,4 +159,11 @@ fn is_quiet(set: &KeySet, now: Time, lifecycle: &Lifecycle) -> bool {
             active.published_at.is_some() && end(active.activated_at).is_none_or(|end| now < end)
         })
         && set.in_state(State::Retiring).next().is_none()
+        && set
+            .versions
+            .iter()
+            .all(|version| version.destroy_at.is_none() || version.state == State::Destroyed)
+        && set
+            .active()
+            .is_some_and(|active| active.invocations_granted == 0)
 }

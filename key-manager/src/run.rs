@@ -20,6 +20,7 @@ use tonic::service::Routes;
 use tonic_health::ServingStatus;
 
 use crate::{
+    audit::{AuditError, AuditLog},
     config::Config,
     feed::Feed,
     grpc::{Admin, FeedServer, refusals},
@@ -28,14 +29,14 @@ use crate::{
     metrics::Metrics,
     rotator::Rotator,
     seal::KekError,
-    store::{SqliteStore, StoreError, peek},
+    store::{self, OpenError, StoreError, look},
     vault::{ROOT, Vault, VaultError, check_kek},
 };
 
 /// One request at most; the feed's reports and imported keys are far below.
 const MAX_REQUEST: usize = 1024 * 1024;
 
-const RPCS: [&str; 8] = [
+const RPCS: [&str; 12] = [
     "crypto.keys.v1.KeyAdminService/CreateKeySet",
     "crypto.keys.v1.KeyAdminService/GetKeySet",
     "crypto.keys.v1.KeyAdminService/ListKeySets",
@@ -43,6 +44,10 @@ const RPCS: [&str; 8] = [
     "crypto.keys.v1.KeyAdminService/RotateKeySet",
     "crypto.keys.v1.KeyAdminService/ImportKey",
     "crypto.keys.v1.KeyAdminService/RevokeKey",
+    "crypto.keys.v1.KeyAdminService/DestroyKey",
+    "crypto.keys.v1.KeyAdminService/ListSubscribers",
+    "crypto.keys.v1.KeyAdminService/EvictSubscriber",
+    "crypto.keys.v1.KeyAdminService/QueryAudit",
     "crypto.keys.v1.KeyFeedService/Watch",
 ];
 
@@ -93,8 +98,11 @@ pub enum RunError {
     #[error(transparent)]
     Kek(#[from] KekError),
     /// The store cannot be opened.
-    #[error("store.path: {0}")]
-    Store(#[from] StoreError),
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// The audit log cannot be written.
+    #[error("audit.folder: {0}")]
+    Audit(#[from] AuditError),
     /// What is stored cannot be used.
     #[error(transparent)]
     Vault(VaultError),
@@ -125,10 +133,12 @@ impl RunError {
         match self {
             // EX_CONFIG
             Self::Kek(_) | Self::Tls(_) | Self::Policy(_) => 78,
+            Self::Store(OpenError::Tls(_) | OpenError::Password(_) | OpenError::NotBuilt) => 78,
             // EX_DATAERR
-            Self::Vault(VaultError::Damaged { .. }) | Self::Store(StoreError::Damaged(_)) => 65,
+            Self::Vault(VaultError::Damaged { .. })
+            | Self::Store(OpenError::Store(StoreError::Damaged(_))) => 65,
             // EX_UNAVAILABLE
-            Self::Bind { .. } | Self::Store(_) | Self::Vault(_) => 69,
+            Self::Audit(_) | Self::Bind { .. } | Self::Store(_) | Self::Vault(_) => 69,
             // EX_SOFTWARE
             Self::Reflection(_) => 70,
         }
@@ -181,14 +191,19 @@ pub async fn run_in(
     metrics.register(&registry);
     credentials.register(&registry);
     policy.register(&registry);
+    let clock = Arc::clone(&environment.clock);
+    let audit = AuditLog::open(&config.audit.folder, Arc::clone(&vault), clock).await?;
     let lifecycle = Lifecycle::new(
         vault,
         environment.keys,
         config.times.times(),
         Arc::clone(&environment.clock),
         metrics,
-    );
+    )
+    .recorded(audit.clone());
+    let recording = tokio::spawn(audit.clone().run(shutdown.clone()));
 
+    tokio::spawn(Arc::clone(lifecycle.vault()).follow(shutdown.clone()));
     tokio::spawn(credentials.clone().watch(shutdown.clone()));
     tokio::spawn(
         policy
@@ -252,6 +267,8 @@ pub async fn run_in(
     tokio::join!(grpc, http, draining);
     // The rotator ends between two steps; each of them is whole.
     let _ended = rotating.await;
+    let _ended = recording.await;
+    audit.checkpoint_or_say().await;
     Ok(())
 }
 
@@ -278,10 +295,10 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
         .with_service_name("grpc.health.v1.Health")
 }
 
-/// The key-encryption key is proved on a database that is open for reading only; where it is wrong, nothing has changed.
+/// The key-encryption key is proved on a store that is only read; where it is wrong, nothing has changed.
 async fn open_vault(config: &Config) -> Result<Arc<Vault>, RunError> {
     let kek = Arc::new(config.kek.load()?);
-    check_kek(kek.as_ref(), peek(&config.store.path, ROOT)?.as_ref()).await?;
-    let store = SqliteStore::open(&config.store.path).await?;
-    Ok(Arc::new(Vault::open(Arc::new(store), kek).await?))
+    check_kek(kek.as_ref(), look(&config.store, ROOT).await?.as_ref()).await?;
+    let store = store::open(&config.store, true).await?;
+    Ok(Arc::new(Vault::open(store, kek).await?))
 }

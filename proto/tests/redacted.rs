@@ -103,6 +103,7 @@ fn no_message_shows_a_token_a_claim_or_a_key() {
             "{:?}",
             ImportKeyRequest {
                 jwk: planted(),
+                pkcs8: planted().into_bytes(),
                 ..ImportKeyRequest::default()
             }
         ),

@@ -4,10 +4,16 @@ use std::time::Duration;
 
 use client_core::{Channel, Error, Repeat};
 use crypto_proto::keys::v1::key_admin_service_client::KeyAdminServiceClient;
-use crypto_proto::keys::v1::{GetKeySetRequest, ListKeySetsRequest, ListKeySetsResponse};
+use crypto_proto::keys::v1::{
+    EvictSubscriberRequest, GetKeySetRequest, ListKeySetsRequest, ListKeySetsResponse,
+    ListSubscribersRequest,
+};
 
-use crate::key_set::{Described, KeySet, Revoked, Rotated};
+use crate::audit::{AuditPage, AuditQuery};
+use crate::destroy::DestroyKey;
+use crate::key_set::{Described, Destruction, KeySet, Revoked, Rotated};
 use crate::request::{CreateKeySet, ImportKey, RevokeKey, RotateKeySet, UpdateKeySet};
+use crate::subscriber::{Evicted, Subscriber};
 use crate::wire::key_set;
 
 /// The pages of [`AdminClient::list`].
@@ -135,5 +141,60 @@ impl AdminClient {
     pub async fn revoke(&self, revoke: &RevokeKey) -> Result<Revoked, Error> {
         let answer = call!(self.revoke_key(revoke.into())).await?;
         Revoked::read(answer)
+    }
+
+    /// Schedules the destruction of a Retired or Revoked key, or calls it off.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT for a key that is in use; else as every call.
+    pub async fn destroy(&self, destroy: &DestroyKey) -> Result<Destruction, Error> {
+        let answer = call!(self.destroy_key(destroy.into())).await?;
+        Destruction::read(answer)
+    }
+
+    /// All instances of the crypto-service that the caller may see, by name; with `live_only` those whose lease has not run out.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn subscribers(&self, live_only: bool) -> Result<Vec<Subscriber>, Error> {
+        let mut subscribers = Vec::new();
+        let mut request = ListSubscribersRequest {
+            page_size: PAGE,
+            page_token: String::new(),
+            live_only,
+        };
+        loop {
+            let page = call!(self.list_subscribers(request.clone())).await?;
+            subscribers.extend(page.subscribers.into_iter().map(Subscriber::from));
+            if page.next_page_token.is_empty() {
+                return Ok(subscribers);
+            }
+            if page.next_page_token == request.page_token {
+                return Err(Error::answer("next page: its token repeats"));
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+
+    /// Refuses an instance further leases; with `force` its lease ends at once, which says that it is dead.
+    ///
+    /// # Errors
+    /// NOT_FOUND (SUBSCRIBER_NOT_FOUND); else as every call.
+    pub async fn evict(&self, subscriber: &str, force: bool) -> Result<Evicted, Error> {
+        let request = EvictSubscriberRequest {
+            subscriber: subscriber.to_owned(),
+            force,
+        };
+        let answer = call!(self.evict_subscriber(request.clone())).await?;
+        Evicted::read(answer)
+    }
+
+    /// A page of the audit log of the key-manager that answers.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn audit(&self, query: &AuditQuery) -> Result<AuditPage, Error> {
+        let answer = call!(self.query_audit(query.into())).await?;
+        Ok(answer.into())
     }
 }

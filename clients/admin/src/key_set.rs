@@ -176,6 +176,12 @@ pub struct KeyVersion {
     pub revoked_at: Option<SystemTime>,
     /// The public JWK; empty for symmetric keys.
     pub public_jwk: String,
+    /// When its material is to be erased; none = no destruction is scheduled.
+    pub destroy_at: Option<SystemTime>,
+    /// When its material was erased.
+    pub destroyed_at: Option<SystemTime>,
+    /// How many encryptions its instances have been granted, of 2^32; 0 for keys without such a budget.
+    pub invocations_granted: u64,
 }
 
 /// A step that skipped its waits.
@@ -224,6 +230,17 @@ pub struct Rotated {
     pub stragglers: Vec<String>,
     /// With force: what skipping the waits may have broken, a sentence each.
     pub may_have_broken: Vec<String>,
+}
+
+/// A scheduled, called off or executed destruction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Destruction {
+    /// As stored.
+    pub key_set: KeySet,
+    /// When the material is erased; none where it is not to be, or is already.
+    pub destroy_at: Option<SystemTime>,
+    /// Where copies of the sealed material stay after that, a sentence each.
+    pub remains: Vec<String>,
 }
 
 /// How far a revocation has come.

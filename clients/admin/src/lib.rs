@@ -6,16 +6,22 @@
 #![doc = include_str!("../examples/key_sets.rs")]
 //! ```
 
+mod audit;
 mod client;
+mod destroy;
 mod key_set;
 mod request;
+mod subscriber;
 mod wire;
 
+pub use audit::{AuditCheckpoint, AuditEntry, AuditOutcome, AuditPage, AuditQuery};
 pub use client::AdminClient;
+pub use destroy::DestroyKey;
 pub use key_set::{
-    Described, ForcedAct, Holding, HoldingReason, KeySet, KeyState, KeyUse, KeyVersion, Policy,
-    Profile, Publish, Revoked, Rotated,
+    Described, Destruction, ForcedAct, Holding, HoldingReason, KeySet, KeyState, KeyUse,
+    KeyVersion, Policy, Profile, Publish, Revoked, Rotated,
 };
 pub use request::{
     Change, CreateKeySet, ImportAs, ImportKey, RevokeKey, RotateKeySet, UpdateKeySet,
 };
+pub use subscriber::{Evicted, Subscriber};

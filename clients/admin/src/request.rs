@@ -17,7 +17,7 @@ pub(crate) struct Mutation {
 }
 
 impl Mutation {
-    fn of(key_set: impl Into<String>) -> Self {
+    pub(crate) fn of(key_set: impl Into<String>) -> Self {
         Self {
             tenant: String::new(),
             key_set: key_set.into(),
@@ -59,6 +59,8 @@ macro_rules! mutation {
         }
     };
 }
+
+pub(crate) use mutation;
 
 /// A key set to create.
 #[derive(Debug, Clone)]
@@ -206,6 +208,9 @@ pub enum ImportAs {
 pub struct ImportKey {
     pub(crate) mutation: Mutation,
     pub(crate) jwk: String,
+    pub(crate) pkcs8: Vec<u8>,
+    pub(crate) kid: String,
+    pub(crate) algorithm: String,
     pub(crate) import_as: ImportAs,
 }
 
@@ -218,12 +223,42 @@ impl ImportKey {
         Self {
             mutation: Mutation::of(key_set),
             jwk: jwk.into(),
+            pkcs8: Vec::new(),
+            kid: String::new(),
+            algorithm: String::new(),
             import_as,
         }
     }
+
+    /// Adds a private key as PKCS#8 of at most 16 KiB, DER or PEM, to `key_set`.
+    #[must_use]
+    pub fn pkcs8(
+        key_set: impl Into<String>,
+        pkcs8: impl Into<Vec<u8>>,
+        import_as: ImportAs,
+    ) -> Self {
+        Self {
+            pkcs8: pkcs8.into(),
+            ..Self::new(key_set, "", import_as)
+        }
+    }
+
+    /// The key id of a key in PKCS#8. Default: its RFC 7638 thumbprint.
+    #[must_use]
+    pub fn kid(mut self, kid: impl Into<String>) -> Self {
+        self.kid = kid.into();
+        self
+    }
+
+    /// The algorithm (JWA) of a key in PKCS#8. Default: the set's.
+    #[must_use]
+    pub fn algorithm(mut self, algorithm: impl Into<String>) -> Self {
+        self.algorithm = algorithm.into();
+        self
+    }
 }
 
-/// The JWK may be a private one.
+/// The key may be a private one.
 impl fmt::Debug for ImportKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ImportKey")

@@ -163,6 +163,9 @@ impl From<proto::KeyVersion> for KeyVersion {
             retired_at: wire.retired_at.map(time_from_wire),
             revoked_at: wire.revoked_at.map(time_from_wire),
             public_jwk: wire.public_jwk,
+            destroy_at: wire.destroy_at.map(time_from_wire),
+            destroyed_at: wire.destroyed_at.map(time_from_wire),
+            invocations_granted: wire.invocations_granted,
         }
     }
 }
@@ -331,6 +334,9 @@ impl From<&ImportKey> for proto::ImportKeyRequest {
             tenant: mutation.tenant,
             key_set: mutation.key_set,
             jwk: import.jwk.clone(),
+            pkcs8: import.pkcs8.clone(),
+            kid: import.kid.clone(),
+            algorithm: import.algorithm.clone(),
             state: state.into(),
             retire_at,
             force: import.import_as == ImportAs::ForcedActive,

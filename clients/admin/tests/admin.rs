@@ -10,8 +10,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, UNIX_EPOCH};
 
 use client_admin::{
-    AdminClient, Change, CreateKeySet, HoldingReason, ImportAs, ImportKey, KeyState, KeyUse,
-    Policy, Profile, Publish, RevokeKey, RotateKeySet, UpdateKeySet,
+    AdminClient, AuditOutcome, AuditQuery, Change, CreateKeySet, DestroyKey, HoldingReason,
+    ImportAs, ImportKey, KeyState, KeyUse, Policy, Profile, Publish, RevokeKey, RotateKeySet,
+    UpdateKeySet,
 };
 use client_core::Code;
 use crypto_proto::keys::v1 as wire;
@@ -32,6 +33,20 @@ struct Fake {
     rotated: Mutex<Vec<wire::RotateKeySetRequest>>,
     imported: Mutex<Vec<wire::ImportKeyRequest>>,
     revoked: Mutex<Vec<wire::RevokeKeyRequest>>,
+    destroyed: Mutex<Vec<wire::DestroyKeyRequest>>,
+    audited: Mutex<Vec<wire::QueryAuditRequest>>,
+}
+
+fn subscriber(name: &str) -> wire::Subscriber {
+    wire::Subscriber {
+        name: name.into(),
+        live: true,
+        clock_offset: Some(prost_types::Duration {
+            seconds: -1,
+            nanos: -500_000_000,
+        }),
+        ..wire::Subscriber::default()
+    }
 }
 
 fn key_set(name: &str) -> wire::KeySet {
@@ -161,6 +176,71 @@ impl KeyAdminService for Fake {
         Ok(Response::new(wire::ImportKeyResponse {
             key_set: Some(key_set("op/x")),
             kid: "imported".into(),
+        }))
+    }
+
+    async fn destroy_key(
+        &self,
+        request: Request<wire::DestroyKeyRequest>,
+    ) -> Answer<wire::DestroyKeyResponse> {
+        self.destroyed.lock().unwrap().push(request.into_inner());
+        Ok(Response::new(wire::DestroyKeyResponse {
+            key_set: Some(key_set("op/x")),
+            destroy_at: Some(prost_types::Timestamp {
+                seconds: 3000,
+                nanos: 0,
+            }),
+            remains: vec!["backups".into()],
+        }))
+    }
+
+    async fn list_subscribers(
+        &self,
+        request: Request<wire::ListSubscribersRequest>,
+    ) -> Answer<wire::ListSubscribersResponse> {
+        let (name, next) = match request.into_inner().page_token.as_str() {
+            "" => ("a#1", "1"),
+            _ => ("b#1", ""),
+        };
+        Ok(Response::new(wire::ListSubscribersResponse {
+            subscribers: vec![subscriber(name)],
+            next_page_token: next.into(),
+        }))
+    }
+
+    async fn evict_subscriber(
+        &self,
+        request: Request<wire::EvictSubscriberRequest>,
+    ) -> Answer<wire::EvictSubscriberResponse> {
+        let request = request.into_inner();
+        Ok(Response::new(wire::EvictSubscriberResponse {
+            subscriber: (request.subscriber != "broken").then(|| wire::Subscriber {
+                evicted_by_force: request.force,
+                ..subscriber(&request.subscriber)
+            }),
+            may_have_broken: vec!["it may be alive".into()],
+        }))
+    }
+
+    async fn query_audit(
+        &self,
+        request: Request<wire::QueryAuditRequest>,
+    ) -> Answer<wire::QueryAuditResponse> {
+        self.audited.lock().unwrap().push(request.into_inner());
+        Ok(Response::new(wire::QueryAuditResponse {
+            entries: vec![wire::AuditEntry {
+                seq: 4,
+                outcome: wire::AuditOutcome::Refused.into(),
+                fields: vec!["kid".into()],
+                ..wire::AuditEntry::default()
+            }],
+            checkpoints: vec![wire::AuditCheckpoint {
+                chain: "c".into(),
+                seq: 3,
+                jws: "e30.e30.e30".into(),
+            }],
+            public_jwk: "{}".into(),
+            ..wire::QueryAuditResponse::default()
         }))
     }
 
@@ -413,4 +493,97 @@ async fn an_import_says_what_the_key_becomes() {
             "{name}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_destruction_is_scheduled_with_its_wait_or_called_off() {
+    let (_pki, _served, fake, admin) = world(Fake::default()).await;
+    let day = Duration::from_secs(86_400);
+    let scheduled = admin
+        .destroy(&DestroyKey::new("op/x", "a").wait(day).expected_revision(7))
+        .await
+        .unwrap();
+    assert_eq!(
+        scheduled.destroy_at,
+        Some(UNIX_EPOCH + Duration::from_secs(3000))
+    );
+    assert_eq!(scheduled.remains, ["backups"]);
+    admin
+        .destroy(&DestroyKey::cancel("op/x", "a"))
+        .await
+        .unwrap();
+    let sent: Vec<_> = fake.destroyed.lock().unwrap().drain(..).collect();
+    assert_eq!(
+        (
+            sent[0].wait.unwrap().seconds,
+            sent[0].cancel,
+            sent[0].expected_revision
+        ),
+        (86_400, false, 7)
+    );
+    assert_eq!((sent[1].wait, sent[1].cancel), (None, true));
+}
+
+#[tokio::test]
+async fn instances_of_all_pages_are_listed_and_one_is_evicted() {
+    let (_pki, _served, _fake, admin) = world(Fake::default()).await;
+    let listed = admin.subscribers(true).await.unwrap();
+    let names: Vec<_> = listed
+        .iter()
+        .map(|one| (one.name.as_str(), one.clock_offset_ms))
+        .collect();
+    assert_eq!(names, [("a#1", Some(-1_500)), ("b#1", Some(-1_500))]);
+    let evicted = admin.evict("a#1", true).await.unwrap();
+    assert!(evicted.subscriber.evicted_by_force && evicted.may_have_broken.len() == 1);
+    let error = admin.evict("broken", true).await.unwrap_err();
+    assert_eq!(error.code(), Code::Internal, "{error}");
+}
+
+#[tokio::test]
+async fn the_audit_log_is_asked_with_filters_and_gives_its_checkpoints() {
+    let (_pki, _served, fake, admin) = world(Fake::default()).await;
+    let query = AuditQuery {
+        act: "RotateKeySet".to_owned(),
+        outcome: Some(AuditOutcome::Refused),
+        from: Some(UNIX_EPOCH + Duration::from_secs(5)),
+        ..AuditQuery::default()
+    };
+    let page = admin.audit(&query).await.unwrap();
+    let entry = &page.entries[0];
+    assert_eq!(
+        (entry.seq, entry.outcome, entry.fields.len()),
+        (4, AuditOutcome::Refused, 1)
+    );
+    assert_eq!(
+        (page.checkpoints[0].seq, page.public_jwk.as_str()),
+        (3, "{}")
+    );
+    let sent = fake.audited.lock().unwrap().pop().unwrap();
+    assert_eq!(
+        (
+            sent.act.as_str(),
+            sent.outcome(),
+            sent.from.unwrap().seconds
+        ),
+        ("RotateKeySet", wire::AuditOutcome::Refused, 5)
+    );
+}
+
+#[tokio::test]
+async fn pkcs8_is_sent_with_the_name_and_algorithm_that_it_cannot_say() {
+    let (_pki, _served, fake, admin) = world(Fake::default()).await;
+    let import = ImportKey::pkcs8("op/x", b"0secret".to_vec(), ImportAs::Prepared)
+        .kid("k")
+        .algorithm("PS256");
+    assert!(
+        !format!("{import:?}").contains("115"),
+        "no byte of the key is shown"
+    );
+    admin.import(&import).await.unwrap();
+    let sent = fake.imported.lock().unwrap().pop().unwrap();
+    assert_eq!(
+        (sent.pkcs8.as_slice(), sent.jwk.as_str()),
+        (b"0secret".as_slice(), "")
+    );
+    assert_eq!((sent.kid.as_str(), sent.algorithm.as_str()), ("k", "PS256"));
 }

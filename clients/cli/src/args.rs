@@ -72,6 +72,12 @@ pub(crate) enum Command {
     /// Key sets and their life.
     #[command(subcommand)]
     Keyset(Keyset),
+    /// Instances of the crypto-service.
+    #[command(subcommand)]
+    Subscriber(Subscriber),
+    /// The audit log of the key-manager.
+    #[command(subcommand)]
+    Audit(Audit),
     /// Sign claims.
     Sign(Sign),
     /// Verify a token. Exit code 1 when it is rejected.
@@ -141,12 +147,18 @@ pub(crate) enum Keyset {
         #[command(flatten)]
         guard: Guard,
     },
-    /// Import a JWK, its `kid` kept.
+    /// Import a key: a JWK, its `kid` kept, or PKCS#8 (.pem, .der, .p8).
     Import {
         /// The set's name.
         name: String,
-        /// The file with the JWK; `-` is standard input.
+        /// The file with the key; `-` is standard input. PEM and DER are told from JSON by what they begin with.
         file: String,
+        /// The key id of a key in PKCS#8. Default: its thumbprint.
+        #[arg(long)]
+        kid: Option<String>,
+        /// The algorithm (JWA) of a key in PKCS#8. Default: the set's.
+        #[arg(long)]
+        alg: Option<String>,
         /// What it enters as.
         #[arg(long = "state", value_enum, default_value = "prepared")]
         state: ImportState,
@@ -159,6 +171,21 @@ pub(crate) enum Keyset {
         #[command(flatten)]
         guard: Guard,
     },
+    /// Destroy a retired or revoked key after a time in which it can be called off.
+    Destroy {
+        /// The set's name.
+        name: String,
+        /// The key.
+        kid: String,
+        /// From now to the destruction, in seconds: 60 to 31622400. Default: 7 days.
+        #[arg(long, value_parser = seconds, value_name = "SECONDS", conflicts_with = "cancel")]
+        after: Option<Duration>,
+        /// Call a scheduled destruction off.
+        #[arg(long)]
+        cancel: bool,
+        #[command(flatten)]
+        guard: Guard,
+    },
     /// Revoke a compromised key: nothing it signed verifies from then on.
     Revoke {
         /// The set's name.
@@ -168,6 +195,90 @@ pub(crate) enum Keyset {
         #[command(flatten)]
         guard: Guard,
     },
+}
+
+/// Instances of the crypto-service.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Subscriber {
+    /// List instances: their lease, and how far they have come.
+    List {
+        /// Only those whose lease has not run out.
+        #[arg(long)]
+        live: bool,
+    },
+    /// Give an instance no further lease.
+    Evict {
+        /// Its full name.
+        name: String,
+        /// Say that it is dead: its lease ends at once.
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+/// The audit log of the key-manager.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Audit {
+    /// Print entries, oldest first.
+    Query(AuditQuery),
+    /// Print the newest signed checkpoints and the key that verifies them, as JSON: to be kept where the key-manager cannot write.
+    Checkpoint,
+    /// Verify a log: every entry, its place, and that it reaches every checkpoint that is known. Exit code 1 names the first bad entry.
+    Verify {
+        /// The folder of the log; of several key-managers on one store all their folders.
+        #[arg(required = true)]
+        folders: Vec<PathBuf>,
+        /// The file that `audit checkpoint` wrote. Default: the key-manager is asked.
+        #[arg(long, value_name = "FILE")]
+        checkpoints: Option<PathBuf>,
+        /// Chains of which no file is at hand are another key-manager's.
+        #[arg(long)]
+        partial: bool,
+    },
+}
+
+/// Which entries.
+#[derive(Debug, Args)]
+pub(crate) struct AuditQuery {
+    /// Of this key set of the tenant.
+    #[arg(long)]
+    pub(crate) key_set: Option<String>,
+    /// Of all tenants.
+    #[arg(long)]
+    pub(crate) all_tenants: bool,
+    /// By this caller.
+    #[arg(long)]
+    pub(crate) caller: Option<String>,
+    /// Of this act, such as RotateKeySet or Promote.
+    #[arg(long)]
+    pub(crate) act: Option<String>,
+    /// With this outcome.
+    #[arg(long, value_enum)]
+    pub(crate) outcome: Option<AuditOutcome>,
+    /// Not before (RFC 3339).
+    #[arg(long, value_name = "TIME")]
+    pub(crate) from: Option<jiff::Timestamp>,
+    /// Before (RFC 3339).
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<jiff::Timestamp>,
+    /// At most so many.
+    #[arg(long, default_value = "1000")]
+    pub(crate) limit: usize,
+}
+
+/// What came of an act.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum AuditOutcome {
+    /// It was about to be done.
+    Begun,
+    /// It was done.
+    Done,
+    /// It was forbidden.
+    Refused,
+    /// It failed.
+    Failed,
+    /// It was read.
+    Read,
 }
 
 /// What makes a change safe to repeat.

@@ -1,8 +1,8 @@
 //! `keyset`: key sets and their life.
 
 use client_admin::{
-    AdminClient, CreateKeySet, Described, Holding, ImportAs, ImportKey, KeySet, KeyState, KeyUse,
-    KeyVersion, Policy, Profile, Publish, RevokeKey, RotateKeySet,
+    AdminClient, CreateKeySet, Described, DestroyKey, Holding, ImportAs, ImportKey, KeySet,
+    KeyState, KeyUse, KeyVersion, Policy, Profile, Publish, RevokeKey, RotateKeySet,
 };
 use jose::algorithm::Algorithm;
 use serde_json::{Value, json};
@@ -12,8 +12,21 @@ use crate::{
     connect::{channel, failed},
     error::Error,
     output::answer,
-    token::{argument_text, rfc3339},
+    token::rfc3339,
 };
+
+/// Sets what makes a change safe to repeat.
+macro_rules! guarded {
+    ($request:expr, $global:ident, $guard:ident) => {{
+        let request = $request
+            .tenant(&$global.tenant)
+            .expected_revision($guard.expected_revision);
+        match $guard.request_id {
+            Some(id) => request.request_id(id),
+            None => request,
+        }
+    }};
+}
 
 pub(crate) async fn execute(global: &Global, command: Keyset) -> Result<(), Error> {
     let admin = client(global)?;
@@ -31,13 +44,30 @@ pub(crate) async fn execute(global: &Global, command: Keyset) -> Result<(), Erro
         Keyset::Import {
             name,
             file,
+            kid,
+            alg,
             state,
             retire_at,
             force,
             guard,
         } => {
             let import_as = import_as(state, retire_at, force)?;
-            import(global, &admin, name, file, import_as, guard).await
+            let request = import_request(name, &file, (kid, alg), import_as)?;
+            import(global, &admin, guarded!(request, global, guard)).await
+        }
+        Keyset::Destroy {
+            name,
+            kid,
+            after,
+            cancel,
+            guard,
+        } => {
+            let request = match (cancel, after) {
+                (true, _) => DestroyKey::cancel(name, kid),
+                (false, None) => DestroyKey::new(name, kid),
+                (false, Some(after)) => DestroyKey::new(name, kid).wait(after),
+            };
+            destroy(global, &admin, guarded!(request, global, guard)).await
         }
         Keyset::Revoke { name, kid, guard } => revoke(global, &admin, name, kid, guard).await,
     }
@@ -46,19 +76,6 @@ pub(crate) async fn execute(global: &Global, command: Keyset) -> Result<(), Erro
 /// A client of the key-manager.
 pub(crate) fn client(global: &Global) -> Result<AdminClient, Error> {
     channel(global, &global.keys_endpoint, "admin").map(AdminClient::new)
-}
-
-/// Sets what makes a change safe to repeat.
-macro_rules! guarded {
-    ($request:expr, $global:ident, $guard:ident) => {{
-        let request = $request
-            .tenant(&$global.tenant)
-            .expected_revision($guard.expected_revision);
-        match $guard.request_id {
-            Some(id) => request.request_id(id),
-            None => request,
-        }
-    }};
 }
 
 async fn create_set(global: &Global, admin: &AdminClient, create: Create) -> Result<(), Error> {
@@ -149,21 +166,59 @@ fn import_as(
     }
 }
 
-async fn import(
-    global: &Global,
-    admin: &AdminClient,
+/// The key in a file: PEM and DER, or else a JWK.
+fn import_request(
     name: String,
-    file: String,
+    file: &str,
+    (kid, alg): (Option<String>, Option<String>),
     import_as: ImportAs,
-    guard: Guard,
-) -> Result<(), Error> {
-    let jwk = if file == "-" {
-        argument_text("the JWK", file)?
-    } else {
-        let path = std::path::Path::new(&file);
-        std::fs::read_to_string(path).map_err(|cause| Error::file(path, &cause))?
-    };
-    let request = guarded!(ImportKey::new(name, jwk.trim(), import_as), global, guard);
+) -> Result<ImportKey, Error> {
+    let bytes = read(file)?;
+    let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
+    if matches!(bytes.first(), Some(0x30)) || first == Some(&b'-') {
+        let request = ImportKey::pkcs8(name, bytes, import_as);
+        let request = request.kid(kid.unwrap_or_default());
+        return Ok(request.algorithm(alg.unwrap_or_default()));
+    }
+    if kid.is_some() || alg.is_some() {
+        return Err(Error::usage(
+            "--kid and --alg are for a key in PKCS#8; a JWK says them itself",
+        ));
+    }
+    let text = String::from_utf8(bytes)
+        .map_err(|_binary| Error::data(format!("{file} holds neither a JWK nor PKCS#8")))?;
+    Ok(ImportKey::new(name, text.trim(), import_as))
+}
+
+fn read(file: &str) -> Result<Vec<u8>, Error> {
+    if file == "-" {
+        let mut bytes = Vec::new();
+        return std::io::Read::read_to_end(&mut std::io::stdin(), &mut bytes)
+            .map(|_length| bytes)
+            .map_err(|cause| Error::new(74, format!("standard input: {cause}")));
+    }
+    let path = std::path::Path::new(file);
+    std::fs::read(path).map_err(|cause| Error::file(path, &cause))
+}
+
+async fn destroy(global: &Global, admin: &AdminClient, request: DestroyKey) -> Result<(), Error> {
+    let scheduled = admin.destroy(&request).await;
+    let scheduled = scheduled.map_err(|error| failed(&global.keys_endpoint, &error))?;
+    let date = scheduled.destroy_at.and_then(rfc3339);
+    let shown = json!({
+        "key_set": set_json(&scheduled.key_set), "destroy_at": date, "remains": scheduled.remains,
+    });
+    answer(global.output, &shown, || {
+        let mut text = date.as_ref().map_or_else(
+            || "no destruction is scheduled".to_owned(),
+            |date| format!("its material is erased at {date}; until then: --cancel"),
+        );
+        push_list(&mut text, "stays after that", &scheduled.remains);
+        format!("{text}\n{}", set_text(&scheduled.key_set))
+    })
+}
+
+async fn import(global: &Global, admin: &AdminClient, request: ImportKey) -> Result<(), Error> {
     let imported = admin.import(&request).await;
     let (set, kid) = imported.map_err(|error| failed(&global.keys_endpoint, &error))?;
     let shown = json!({"kid": kid, "key_set": set_json(&set)});
@@ -271,6 +326,8 @@ fn version_json(version: &KeyVersion) -> Value {
         "retiring_at": version.retiring_at.and_then(rfc3339),
         "retired_at": version.retired_at.and_then(rfc3339),
         "revoked_at": version.revoked_at.and_then(rfc3339),
+        "destroy_at": version.destroy_at.and_then(rfc3339),
+        "destroyed_at": version.destroyed_at.and_then(rfc3339),
     })
 }
 
@@ -323,6 +380,12 @@ pub(crate) fn set_text(set: &KeySet) -> String {
             version.algorithm,
             version.kid
         ));
+        let date = version
+            .destroy_at
+            .filter(|_| version.destroyed_at.is_none());
+        if let Some(date) = date.and_then(rfc3339) {
+            text.push_str(&format!(" (to be destroyed at {date})"));
+        }
     }
     text
 }
@@ -337,7 +400,7 @@ fn push_holding(text: &mut String, holding: &[Holding]) {
     }
 }
 
-fn push_list(text: &mut String, head: &str, items: &[String]) {
+pub(crate) fn push_list(text: &mut String, head: &str, items: &[String]) {
     for item in items {
         text.push_str(&format!("\n  {head}: {item}"));
     }

@@ -1,12 +1,14 @@
 //! `cryptoctl`: key sets, tokens and the development set-up, from the command line.
 
 mod args;
+mod audit;
 mod connect;
 mod dev;
 mod error;
 mod keys;
 mod keyset;
 mod output;
+mod subscriber;
 mod token;
 
 use std::process::ExitCode;
@@ -42,6 +44,8 @@ async fn execute(cli: Cli) -> Result<(), Error> {
     let global = &cli.global;
     match cli.command {
         Command::Keyset(command) => keyset::execute(global, command).await,
+        Command::Subscriber(command) => subscriber::execute(global, command).await,
+        Command::Audit(command) => audit::execute(global, command).await,
         Command::Sign(sign) => token::sign(global, sign).await,
         Command::Verify(verify) => token::verify(global, verify).await,
         Command::Encrypt(encrypt) => token::encrypt(global, encrypt).await,

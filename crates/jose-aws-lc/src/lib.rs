@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest;
 use jose::algorithm::{Hash, JwsAlgorithm};
-use jose::key::{KeyError, KeyMaterial, PublicKey, SymmetricKey};
+use jose::key::{BareKey, KeyError, KeyMaterial, PrivateKey, PublicKey, SymmetricKey};
 use jose::provider::{Digest, Failed, Provider, SecureRandom, Sign, Verify};
 
 pub use generate::{AgreementCurve, GeneratedKey, KeySpec, RsaBits};
@@ -60,6 +60,19 @@ impl AwsLc {
             KeyMaterial::Private(key) => check::private_key(key),
             KeyMaterial::Symmetric(_) => Ok(()),
         }
+    }
+
+    /// Reads a private key from PKCS#8, DER, and recomputes its public half: one that is absent is computed, one that is another's is refused.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn private_key_from_pkcs8(&self, pkcs8: &[u8]) -> Result<PrivateKey, KeyError> {
+        let key = PrivateKey::from_pkcs8_with(pkcs8, |half| match half {
+            BareKey::Ec(curve, scalar) => check::ec_public(curve, scalar),
+            BareKey::Okp(curve, seed) => check::okp_public(curve, seed),
+        })?;
+        check::private_key(&key)?;
+        Ok(key)
     }
 
     /// Checks a public key: its point is on the curve, its modulus one that RSA can work with.

@@ -335,3 +335,79 @@ fn a_key_is_prepared_for_its_own_algorithms_only() {
             .is_err()
     );
 }
+
+/// PKCS#8 as OpenSSL writes it (version 0, without the public half), for keys of RFC 8032 section 7.1 and RFC 7748 section 6.1, and an EC key of
+/// RFC 6979 appendix A.2.5 without its public half.
+#[test]
+fn pkcs8_without_a_public_half_gets_the_computed_one() {
+    let rows = [
+        (
+            "Ed25519",
+            "302e020100300506032b657004220420\
+             9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60",
+            "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a",
+        ),
+        (
+            "X25519",
+            "302e020100300506032b656e04220420\
+             77076d0a7318a57d3c16c17251b26645\
+             4c66542f30c6dabc13d3f5e4d2b0dba1",
+            "",
+        ),
+        (
+            "P-256",
+            "3041020100301306072a8648ce3d020106082a8648ce3d030107042730250201010420\
+             c9afa9d845ba75166b5c215767b1d6934e50c3db36e89b127b8a622b120f6721",
+            "0460fed4ba255a9d31c961eb74c6356d68c049b8923b61fa6ce669622e60f29fb6\
+             7903fe1008b8bc99a41ae9e95628bc64f2f1b20c2d7e9f5177a3c294d4462299",
+        ),
+    ];
+    for (name, pkcs8, public) in rows {
+        let read = AwsLc.private_key_from_pkcs8(&from_hex(pkcs8));
+        let key = read.unwrap_or_else(|error| panic!("{name}: {error}"));
+        let computed = match key.public_key() {
+            PublicKey::Ec(key) => key.uncompressed().to_vec(),
+            PublicKey::Okp(key) => key.x().to_vec(),
+            PublicKey::Rsa(_) => panic!("{name}"),
+        };
+        assert!(public.is_empty() || computed == from_hex(public), "{name}");
+        assert!(
+            PrivateKey::from_pkcs8(&from_hex(pkcs8)).is_err(),
+            "{name}: only with arithmetic"
+        );
+        AwsLc.check_material(&KeyMaterial::Private(key)).unwrap();
+    }
+}
+
+#[test]
+fn pkcs8_with_the_public_half_of_another_key_is_refused() {
+    for algorithm in ["ES256", "ES512", "EdDSA", "RS256"] {
+        let algorithm = JwsAlgorithm::parse(algorithm).unwrap();
+        let (one, other) = (jws(algorithm), jws(algorithm));
+        let bytes = one.material.to_bytes();
+        assert!(AwsLc.private_key_from_pkcs8(&bytes).is_ok(), "{algorithm}");
+        let (own, foreign) = (half(&one), half(&other));
+        let at = bytes
+            .windows(own.len())
+            .position(|window| window == own)
+            .unwrap();
+        let mut mixed = bytes.to_vec();
+        mixed.splice(at..at + own.len(), foreign.iter().copied());
+        assert!(AwsLc.private_key_from_pkcs8(&mixed).is_err(), "{algorithm}");
+    }
+}
+
+/// The bytes of the public half as PKCS#8 holds them.
+fn half(key: &GeneratedKey) -> Vec<u8> {
+    match key.public.as_ref().unwrap() {
+        PublicKey::Rsa(key) => key.n().to_vec(),
+        PublicKey::Ec(key) => key.uncompressed().to_vec(),
+        PublicKey::Okp(key) => key.x().to_vec(),
+    }
+}
+
+fn from_hex(text: &str) -> Vec<u8> {
+    let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
+    let pair = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+    digits.chunks(2).map(pair).collect()
+}

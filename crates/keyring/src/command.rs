@@ -338,11 +338,13 @@ impl NewKey {
             retiring_at: None,
             retired_at: None,
             revoked_at: None,
+            destroy_at: None,
             destroyed_at: None,
             demoted_epoch: None,
             largest_lifetime: None,
             retire_by: None,
             forced: None,
+            invocations_granted: 0,
         }
     }
 }

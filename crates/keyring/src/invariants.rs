@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::{Context, KeySet, MAX_LEEWAY, Purpose, State, Time, Version, waits::holding_of};
+use crate::{
+    Context, KeySet, MAX_LEEWAY, Purpose, State, Time, Version, invocations, waits::holding_of,
+};
 
 /// A broken invariant.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,6 +48,12 @@ pub enum Violation {
     /// A kid names other material, or another algorithm, than before.
     #[error("kid `{0}` names another key than before")]
     OtherKey(String),
+    /// A version was destroyed without a date, or before it.
+    #[error("version `{0}` was destroyed before its destruction date")]
+    DestroyedEarly(String),
+    /// More encryptions are granted than the key may make.
+    #[error("version `{0}` may make more encryptions than its mode bears")]
+    BudgetOverdrawn(String),
     /// The epoch or the revision did not go up.
     #[error("the epoch or the revision did not go up")]
     WentBack,
@@ -92,9 +100,18 @@ fn check_version(set: &KeySet, version: &Version) -> Option<Violation> {
         Some(Violation::PublicOnlyInUse(kid()))
     } else if withdrawn && good_for_something(set, version) {
         Some(Violation::RevokedInUse(kid()))
+    } else if version.state == State::Destroyed && destroyed_early(version) {
+        Some(Violation::DestroyedEarly(kid()))
+    } else if version.invocations_granted > invocations::BUDGET {
+        Some(Violation::BudgetOverdrawn(kid()))
     } else {
         None
     }
+}
+
+fn destroyed_early(version: &Version) -> bool {
+    let both = version.destroy_at.zip(version.destroyed_at);
+    both.is_none_or(|(date, destroyed)| destroyed < date)
 }
 
 fn good_for_something(set: &KeySet, version: &Version) -> bool {

@@ -32,7 +32,9 @@ pub mod views;
 mod algorithm;
 mod command;
 mod context;
+mod destroy;
 mod forced;
+pub mod invocations;
 mod plan;
 mod refusal;
 mod set;
@@ -45,13 +47,17 @@ mod waits;
 pub use algorithm::{Algorithm, Family, KeySpec, UnknownAlgorithm, Use};
 pub use command::{Import, ImportAs, NewKey, NewKeySet, create, import, request_rotation, revoke};
 pub use context::{Context, MAX_CLOCK_SPREAD, MAX_LEEWAY, Times};
+pub use destroy::{
+    DEFAULT_DESTRUCTION_WAIT, LONGEST_DESTRUCTION_WAIT, SHORTEST_DESTRUCTION_WAIT,
+    cancel_destruction, schedule_destruction,
+};
 pub use forced::{Cause, Forced, Holding, Wait};
 pub use plan::{Action, Due, apply, due, next_change, plan, retires_at};
 pub use refusal::Refusal;
 pub use set::{
     FormerCap, JwksCap, KeySet, MAX_USABLE_VERSIONS, MAX_VERSIONS, Policy, Profile, Publish,
 };
-pub use subscriber::{Ack, Eviction, RenewalRefused, Subscriber, Usage};
+pub use subscriber::{Ack, Eviction, Invocations, RenewalRefused, Subscriber, Usage};
 pub use time::{Span, Time};
 pub use update::{Update, update};
 pub use version::{Mark, Origin, State, Version};

@@ -2,7 +2,7 @@
 
 use crate::{
     Context, Forced, FormerCap, KeySet, KeySpec, MAX_LEEWAY, Mark, NewKey, Origin, Refusal, Span,
-    State, Subscriber, Time, Version, invariants,
+    State, Subscriber, Time, Version, invariants, invocations,
     waits::{cautious_now, clock_guard, expected_at, holding, longest_max_age, published_at},
 };
 
@@ -36,6 +36,11 @@ pub enum Action {
         /// The version.
         kid: String,
     },
+    /// The destruction date of a version has come: its material is erased with this write.
+    Destroy {
+        /// The version.
+        kid: String,
+    },
 }
 
 /// Why a promotion is due.
@@ -47,6 +52,8 @@ pub enum Due {
     Requested,
     /// The Active has reached the end of its cryptoperiod.
     Cryptoperiod,
+    /// Half of the encryptions that the Active may make are granted.
+    Budget,
 }
 
 /// Whether a promotion is due, and why. A promotion that is due still waits; see [`crate::holding`].
@@ -57,6 +64,9 @@ pub fn due(set: &KeySet, ctx: &Context<'_>) -> Option<Due> {
     };
     if set.rotation_requested_at.is_some() {
         return Some(Due::Requested);
+    }
+    if invocations::wants_successor(active) {
+        return Some(Due::Budget);
     }
     let end = active.activated_at? + set.policy.cryptoperiod?;
     (end <= cautious_now(ctx)).then_some(Due::Cryptoperiod)
@@ -74,6 +84,7 @@ pub fn plan(set: &KeySet, ctx: &Context<'_>) -> Vec<Action> {
     actions.extend(first_acks(set, ctx));
     actions.extend(promotion(set, ctx));
     actions.extend(retirements(set, ctx));
+    actions.extend(destructions(set, ctx));
     // Last, so that a generation that fails holds nothing else up.
     if set.wants_standby() {
         actions.push(Action::GenerateStandby {
@@ -112,6 +123,22 @@ fn retirements(set: &KeySet, ctx: &Context<'_>) -> impl Iterator<Item = Action> 
     set.in_state(State::Retiring)
         .filter(over)
         .map(|version| Action::Retire {
+            kid: version.kid.clone(),
+        })
+}
+
+fn destructions(set: &KeySet, ctx: &Context<'_>) -> impl Iterator<Item = Action> {
+    let now = cautious_now(ctx);
+    let halted = clock_guard(ctx).halts();
+    let over = move |version: &&Version| {
+        !halted
+            && version.state.may_become(State::Destroyed)
+            && version.destroy_at.is_some_and(|date| date <= now)
+    };
+    set.versions
+        .iter()
+        .filter(over)
+        .map(|version| Action::Destroy {
             kid: version.kid.clone(),
         })
 }
@@ -194,6 +221,11 @@ pub fn apply(
             let version = version_mut(&mut next, kid)?;
             version.state = State::Retired;
             version.retired_at = Some(ctx.now);
+        }
+        Action::Destroy { kid } => {
+            let version = version_mut(&mut next, kid)?;
+            version.state = State::Destroyed;
+            version.destroyed_at = Some(ctx.now);
         }
     }
     end_write(set, next, ctx)

@@ -50,6 +50,19 @@ pub enum Refusal {
         /// Its state.
         state: State,
     },
+    /// Only what is out of use is destroyed.
+    #[error(
+        "kid: `{kid}` is {state:?}; only Retired and Revoked keys are destroyed: wait for its retirement, or revoke it"
+    )]
+    InUse {
+        /// The version.
+        kid: String,
+        /// Its state.
+        state: State,
+    },
+    /// All encryptions that a key may make are granted.
+    #[error("key `{0}` has no encryptions left to grant; it is rotated")]
+    BudgetSpent(String),
     /// The record has moved on since the action was planned: plan again.
     #[error("the action no longer applies: plan again")]
     Outdated,

@@ -21,6 +21,17 @@ pub struct Usage {
     pub in_flight: bool,
 }
 
+/// What an instance may encrypt, and has encrypted, with one key since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Invocations {
+    /// How many encryptions it has been granted.
+    pub granted: u64,
+    /// How many it has reported.
+    #[serde(default)]
+    pub used: u64,
+}
+
 /// One ack as the feed received it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ack {
@@ -77,6 +88,9 @@ pub struct Subscriber {
     /// What it signed: tenant, then kid.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub usage: BTreeMap<String, BTreeMap<String, Usage>>,
+    /// What it may encrypt, and has encrypted, with keys that have a budget: tenant, then kid.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub invocations: BTreeMap<String, BTreeMap<String, Invocations>>,
     /// Present once it has been evicted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evicted: Option<Eviction>,
@@ -93,6 +107,7 @@ impl Subscriber {
             lease_end,
             clock_offset_ms: None,
             usage: BTreeMap::new(),
+            invocations: BTreeMap::new(),
             evicted: None,
         }
     }
@@ -123,6 +138,33 @@ impl Subscriber {
             .and_then(|kids| kids.get(kid))
             .copied()
             .unwrap_or_default()
+    }
+
+    /// What it may encrypt, and has encrypted, with that key.
+    #[must_use]
+    pub fn invocations_of(&self, tenant: &str, kid: &str) -> Invocations {
+        self.invocations
+            .get(tenant)
+            .and_then(|kids| kids.get(kid))
+            .copied()
+            .unwrap_or_default()
+    }
+
+    /// Gives it more encryptions with the key; they have been granted in the key's record before.
+    pub fn grant_invocations(&mut self, tenant: &str, kid: &str, more: u64) {
+        let entry = self.invocations_mut(tenant, kid);
+        entry.granted = entry.granted.saturating_add(more);
+    }
+
+    /// Takes in how many encryptions it has made; a late report lowers nothing.
+    pub fn report_invocations(&mut self, tenant: &str, kid: &str, used: u64) {
+        let entry = self.invocations_mut(tenant, kid);
+        entry.used = entry.used.max(used);
+    }
+
+    fn invocations_mut(&mut self, tenant: &str, kid: &str) -> &mut Invocations {
+        let kids = self.invocations.entry(tenant.to_owned()).or_default();
+        kids.entry(kid.to_owned()).or_default()
     }
 
     /// Takes an ack in. One that repeats the last epoch is a report: it brings the clock and the usage up
@@ -212,6 +254,10 @@ impl Subscriber {
         kept.extend(self.acked_epoch());
         self.acks.retain(|epoch, _| kept.contains(epoch));
         self.usage.retain(|tenant, kids| {
+            kids.retain(|kid, _| watches(tenant, kid));
+            !kids.is_empty()
+        });
+        self.invocations.retain(|tenant, kids| {
             kids.retain(|kid, _| watches(tenant, kid));
             !kids.is_empty()
         });

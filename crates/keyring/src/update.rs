@@ -1,7 +1,8 @@
 //! Changes of a set's profile, policy and publication, and what every set must satisfy.
 
 use crate::{
-    Context, KeySet, Policy, Profile, Publish, Refusal, Span, State, Times, Use,
+    Context, KeySet, MAX_USABLE_VERSIONS, Policy, Profile, Publish, Refusal, Span, State, Times,
+    Use,
     command::withdraw_standby,
     plan::{begin_write, end_write, mark},
 };
@@ -83,6 +84,7 @@ pub(crate) fn problems(set: &KeySet, times: &Times) -> Vec<Refusal> {
     let mut problems = naming_problems(set);
     problems.extend(profile_problems(&set.profile));
     problems.extend(policy_problems(&set.policy, times));
+    problems.extend(period_problems(set, times));
     problems.extend(set.policy.key.problems(set.key_use));
     let unlisted =
         set.policy.key.algorithm.is_symmetric() || matches!(set.key_use, Use::RawSign | Use::Seal);
@@ -134,6 +136,38 @@ fn profile_problems(profile: &Profile) -> Vec<Refusal> {
             "profile.max_lifetime",
             "must not be below the default lifetime",
         ));
+    }
+    problems
+}
+
+/// What a cryptoperiod asks for that the set cannot give: a standby that is ready in time, and room for every key that is still needed.
+fn period_problems(set: &KeySet, times: &Times) -> Vec<Refusal> {
+    let Some(period) = set.policy.cryptoperiod.filter(|period| !period.is_zero()) else {
+        return Vec::new();
+    };
+    let mut problems = Vec::new();
+    let lead = set
+        .policy
+        .publication_lead
+        .unwrap_or(times.publication_lead);
+    let published = !set.encrypts() && !set.policy.key.algorithm.is_symmetric();
+    if published && period < lead {
+        let problem = format!(
+            "{period} is shorter than the publication lead of {lead}: no key is ready in time"
+        );
+        problems.push(Refusal::field("policy.cryptoperiod", problem));
+    }
+    // Of those that a set takes, one is Active and one the standby.
+    let kept = period * u64::try_from(MAX_USABLE_VERSIONS - 2).unwrap_or(u64::MAX);
+    if set.lifetime() > kept {
+        let (field, lifetime) = match set.encrypts() {
+            true => ("policy.max_ciphertext_age", set.lifetime()),
+            false => ("profile.max_lifetime", set.lifetime()),
+        };
+        let problem = format!(
+            "{lifetime} is longer than keys are kept: with a cryptoperiod of {period} the set's {MAX_USABLE_VERSIONS} keys last {kept}"
+        );
+        problems.push(Refusal::field(field, problem));
     }
     problems
 }

@@ -99,6 +99,9 @@ pub struct Version {
     /// When it was revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked_at: Option<Time>,
+    /// The destruction date: when its material is to be erased. It may be called off until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destroy_at: Option<Time>,
     /// When its material was destroyed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destroyed_at: Option<Time>,
@@ -114,6 +117,14 @@ pub struct Version {
     /// Present where it became Active before its waits were over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forced: Option<Forced>,
+    /// How many encryptions instances have been granted with it; see [`crate::invocations`].
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub invocations_granted: u64,
+}
+
+/// Records of keys without a budget stay as they were.
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Version {

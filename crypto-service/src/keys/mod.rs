@@ -21,7 +21,7 @@ pub use private::PrivateKeys;
 pub use sealed::{Binding, SealedError, SealedKey, StreamKey};
 pub(crate) use snapshot::{KeyRef, Tenant};
 pub use snapshot::{Snapshot, Times};
-pub(crate) use usage::InFlight;
+pub(crate) use usage::{InFlight, Usage};
 pub(crate) use writer::Change;
 pub use writer::{ApplyError, KeysReader, KeysWriter, pair};
 

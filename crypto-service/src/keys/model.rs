@@ -54,6 +54,8 @@ pub struct VersionSpec {
     pub public_jwk: Option<String>,
     /// The private or secret half, for keys that are fed whole.
     pub sealed: Option<SealedKey>,
+    /// How many encryptions this instance may make with it since its start; `None` for keys without an invocation budget.
+    pub invocations: Option<u64>,
 }
 
 /// The rules of a set's tokens. Times are in whole seconds.
@@ -194,6 +196,8 @@ pub struct Version {
     pub(crate) public: Option<Arc<PublicHalf>>,
     pub(crate) sealed: Option<SealedKey>,
     pub(crate) usage: Arc<Usage>,
+    /// Whether each encryption takes one of those that are granted.
+    pub(crate) limited: bool,
     header: OnceLock<EncodedHeader>,
 }
 
@@ -208,8 +212,12 @@ impl Version {
             algorithm,
             state,
             sealed,
+            invocations,
             ..
         } = spec;
+        if let Some(granted) = invocations {
+            usage.allow(granted);
+        }
         Self {
             kid,
             algorithm,
@@ -217,6 +225,7 @@ impl Version {
             public,
             sealed,
             usage,
+            limited: invocations.is_some(),
             header: OnceLock::new(),
         }
     }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use jose::algorithm::{Algorithm, ContentEncryption};
-use jose::jwe::{Decrypter, Encrypter};
+use jose::jwe::{AgreementKey, Decrypter, Encrypter};
 use jose::key::{KeyError, KeyMaterial};
 use jose_aws_lc::AwsLc;
 use jose_aws_lc::jwe::SharedKey;
@@ -19,7 +19,7 @@ use moka::sync::Cache;
 
 use super::model::Version;
 use super::sealed::{SealedError, SealedKey};
-use crate::lanes::{Engine, SigningKey, VerifyingKey};
+use crate::lanes::{AgreeingKey, Agreement, Engine, SigningKey, VerifyingKey};
 
 /// Keys that nobody asked for so long leave memory; so do those of generations that are no longer fed.
 const LONGEST_IDLE: Duration = Duration::from_secs(600);
@@ -32,7 +32,7 @@ enum Parsed {
         sign: SigningKey,
         verify: VerifyingKey,
     },
-    Decrypter(Arc<dyn Decrypter>),
+    Decrypter(Arc<dyn Decrypter>, Option<AgreeingKey>),
     Shared(Arc<SharedKey>),
 }
 
@@ -129,7 +129,7 @@ impl PrivateKeys {
     pub(crate) fn mac_verifier(&self, version: &Version) -> Option<VerifyingKey> {
         match self.parsed(version, None)? {
             Parsed::Mac { verify, .. } => Some(verify),
-            Parsed::Signer(_) | Parsed::Decrypter(_) | Parsed::Shared(_) => None,
+            Parsed::Signer(_) | Parsed::Decrypter(..) | Parsed::Shared(_) => None,
         }
     }
 
@@ -140,9 +140,17 @@ impl PrivateKeys {
         enc: Option<ContentEncryption>,
     ) -> Option<Arc<dyn Decrypter>> {
         match self.parsed(version, enc)? {
-            Parsed::Decrypter(key) => Some(key),
+            Parsed::Decrypter(key, _) => Some(key),
             Parsed::Shared(key) => Some(key),
             Parsed::Signer(_) | Parsed::Mac { .. } => None,
+        }
+    }
+
+    /// The agreement of the version's key with the peer of a token, where lanes can make it.
+    pub(crate) fn agreement(&self, version: &Version, peer: &AgreementKey) -> Option<Agreement> {
+        match self.parsed(version, None)? {
+            Parsed::Decrypter(_, Some(key)) => self.engine.agreement(key, peer),
+            _ => None,
         }
     }
 
@@ -154,7 +162,7 @@ impl PrivateKeys {
     ) -> Option<Arc<dyn Encrypter>> {
         match self.parsed(version, enc)? {
             Parsed::Shared(key) => Some(key),
-            Parsed::Signer(_) | Parsed::Mac { .. } | Parsed::Decrypter(_) => None,
+            Parsed::Signer(_) | Parsed::Mac { .. } | Parsed::Decrypter(..) => None,
         }
     }
 
@@ -175,7 +183,7 @@ impl Parsed {
     fn into_signer(self) -> Option<SigningKey> {
         match self {
             Self::Signer(sign) | Self::Mac { sign, .. } => Some(sign),
-            Self::Decrypter(_) | Self::Shared(_) => None,
+            Self::Decrypter(..) | Self::Shared(_) => None,
         }
     }
 }
@@ -200,8 +208,9 @@ fn parse(
                 .then(|| enc.unwrap_or(ContentEncryption::A256Gcm));
             Parsed::Shared(Arc::new(AwsLc.shared_key(jwe, fixed, secret)?))
         }
-        (Algorithm::Jwe(jwe), KeyMaterial::Private(_)) => {
-            Parsed::Decrypter(AwsLc.decrypter(jwe, None, &material)?)
-        }
+        (Algorithm::Jwe(jwe), KeyMaterial::Private(key)) => Parsed::Decrypter(
+            AwsLc.decrypter(jwe, None, &material)?,
+            engine.prepare_agreement(key)?,
+        ),
     })
 }

@@ -15,6 +15,7 @@ fn spec(name: String, publish: Publish) -> KeySetSpec {
         state: State::Active,
         public_jwk: Some(JWK.to_owned()),
         sealed: None,
+        invocations: None,
     };
     KeySetSpec {
         tenant: "default".to_owned(),

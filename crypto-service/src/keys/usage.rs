@@ -1,4 +1,5 @@
-//! What the instance has signed: the highest `exp` per key, and which keys have a signature under way.
+//! What the instance has signed: the highest `exp` per key, and which keys have a signature under way. And what it has encrypted with keys
+//! that bear only so many encryptions.
 //!
 //! The key-manager retires a key early only when every instance says that nothing of it is still being made, so a
 //! signature counts as under way from *before* its key is looked up in the snapshot for the last time.
@@ -22,6 +23,10 @@ pub(crate) struct Usage {
     highest_exp: AtomicU64,
     reported_exp: AtomicU64,
     in_flight: AtomicU32,
+    /// Encryptions made, those reported, and those that the key-manager has granted, since the start of the instance.
+    invoked: AtomicU64,
+    reported_invoked: AtomicU64,
+    granted: AtomicU64,
     enlisted: AtomicBool,
 }
 
@@ -34,8 +39,25 @@ impl Usage {
             highest_exp: AtomicU64::new(0),
             reported_exp: AtomicU64::new(0),
             in_flight: AtomicU32::new(0),
+            invoked: AtomicU64::new(0),
+            reported_invoked: AtomicU64::new(0),
+            granted: AtomicU64::new(0),
             enlisted: AtomicBool::new(false),
         })
+    }
+
+    /// So many encryptions are granted, all in all. A message that was overtaken takes nothing back.
+    pub(crate) fn allow(&self, granted: u64) {
+        self.granted.fetch_max(granted, Ordering::AcqRel);
+    }
+
+    /// Counts one encryption, where it is granted.
+    fn take(&self) -> bool {
+        let granted = self.granted.load(Ordering::Acquire);
+        let one_more = |made: u64| (made < granted).then(|| made.saturating_add(1));
+        self.invoked
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more)
+            .is_ok()
     }
 
     fn weight(&self) -> usize {
@@ -74,11 +96,20 @@ pub(crate) struct HighWater {
     pub(crate) exp: u64,
 }
 
+/// The encryptions made with one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Invoked {
+    pub(crate) tenant: Arc<str>,
+    pub(crate) kid: Arc<str>,
+    pub(crate) used: u64,
+}
+
 /// What an ack or a renewal reports.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Report {
     pub(crate) high_water: Vec<HighWater>,
     pub(crate) in_flight: Vec<Arc<str>>,
+    pub(crate) invoked: Vec<Invoked>,
 }
 
 /// By tenant and kid.
@@ -96,15 +127,25 @@ impl UsageBook {
     /// Begins a signature. Only a key's first ones take the lock.
     pub(crate) fn begin(&self, usage: &Arc<Usage>) -> InFlight {
         usage.in_flight.fetch_add(1, Ordering::AcqRel);
+        self.enlist(usage);
+        // The caller looks at the snapshot next. Either it sees the new one, or `report` sees its signature.
+        fence(Ordering::SeqCst);
+        InFlight(Arc::clone(usage))
+    }
+
+    /// Takes one of the encryptions that are granted; false where all of them are used up.
+    pub(crate) fn invoke(&self, usage: &Arc<Usage>) -> bool {
+        self.enlist(usage);
+        usage.take()
+    }
+
+    fn enlist(&self, usage: &Arc<Usage>) {
         if !usage.enlisted.load(Ordering::Acquire) {
             let key = (Arc::clone(&usage.tenant), Arc::clone(&usage.kid));
             self.lock().insert(key, Arc::clone(usage));
             // Only once it is in the book: nobody may pass here while no report would name the key.
             usage.enlisted.store(true, Ordering::Release);
         }
-        // The caller looks at the snapshot next. Either it sees the new one, or `report` sees its signature.
-        fence(Ordering::SeqCst);
-        InFlight(Arc::clone(usage))
     }
 
     /// What rose since the last report, and what is under way. A key whose set went away and came back keeps its mark.
@@ -122,6 +163,20 @@ impl UsageBook {
             // In flight is read first: a signature that ends in between has then already noted its `exp`.
             if usage.in_flight.load(Ordering::Acquire) > 0 {
                 report.in_flight.push(Arc::clone(&usage.kid));
+            }
+            let used = usage.invoked.load(Ordering::Acquire);
+            if usage.reported_invoked.load(Ordering::Acquire) < used {
+                match room.checked_sub(usage.weight()) {
+                    None => {
+                        left_out.get_or_insert(place);
+                    }
+                    Some(left) => {
+                        room = left;
+                        usage.reported_invoked.store(used, Ordering::Release);
+                        let (tenant, kid) = (Arc::clone(&usage.tenant), Arc::clone(&usage.kid));
+                        report.invoked.push(Invoked { tenant, kid, used });
+                    }
+                }
             }
             let exp = usage.highest_exp.load(Ordering::Acquire);
             if usage.reported_exp.load(Ordering::Acquire) >= exp {
@@ -145,6 +200,7 @@ impl UsageBook {
     pub(crate) fn forget_reports(&self) {
         for usage in self.lock().values() {
             usage.reported_exp.store(0, Ordering::Release);
+            usage.reported_invoked.store(0, Ordering::Release);
         }
     }
 
@@ -183,7 +239,8 @@ mod tests {
             book.report(),
             Report {
                 high_water: vec![mark("k1", 200)],
-                in_flight: vec!["k1".into()]
+                in_flight: vec!["k1".into()],
+                invoked: Vec::new(),
             }
         );
         drop(signing);
@@ -234,6 +291,32 @@ mod tests {
             told.extend(book.report().high_water.into_iter().map(|mark| mark.kid));
         }
         assert_eq!(told.len(), usages.len());
+    }
+
+    #[test]
+    fn an_instance_encrypts_as_often_as_it_is_granted_and_not_once_more() {
+        let book = UsageBook::default();
+        let usage = Usage::new("default".into(), "k1".into());
+        assert!(!book.invoke(&usage), "nothing is granted yet");
+        usage.allow(1_000);
+        usage.allow(10);
+        let made: usize = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4)
+                .map(|_| scope.spawn(|| (0..500).filter(|_| book.invoke(&usage)).count()))
+                .collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .sum()
+        });
+        assert_eq!(made, 1_000);
+        let told = book.report().invoked;
+        assert_eq!((told.len(), told[0].used), (1, 1_000));
+        assert_eq!(book.report(), Report::default(), "only what rose");
+        usage.allow(1_001);
+        assert!(book.invoke(&usage) && !book.invoke(&usage));
+        book.forget_reports();
+        assert_eq!(book.report().invoked[0].used, 1_001);
     }
 
     #[test]

@@ -89,6 +89,8 @@ pub(super) enum Operation {
 pub(super) enum Kind {
     /// Up to eight at once.
     Lanes(Operation, LaneClass),
+    /// What begins with a key agreement on P-256; the agreements are made up to eight at once.
+    Agree,
     /// One at a time.
     One(Class),
 }
@@ -125,13 +127,13 @@ impl PoolId {
 }
 
 impl Kind {
-    pub(super) const COUNT: usize = 17;
+    pub(super) const COUNT: usize = 18;
 
     pub(super) fn all() -> impl Iterator<Item = Self> {
         let operations = [Operation::Sign, Operation::Verify].into_iter();
         let lanes = operations
             .flat_map(|operation| LaneClass::ALL.map(|class| Self::Lanes(operation, class)));
-        lanes.chain(Class::ALL.map(Self::One))
+        lanes.chain(Class::ALL.map(Self::One)).chain([Self::Agree])
     }
 
     /// The place in [`Kind::all`].
@@ -140,12 +142,14 @@ impl Kind {
             Self::Lanes(Operation::Sign, class) => lane_index(class),
             Self::Lanes(Operation::Verify, class) => 5 + lane_index(class),
             Self::One(class) => 10 + class.index(),
+            Self::Agree => 17,
         }
     }
 
     pub(super) const fn class(self) -> Class {
         match self {
             Self::One(class) => class,
+            Self::Agree => Class::Ec,
             Self::Lanes(Operation::Sign, LaneClass::Rsa2048) => Class::Rsa2048,
             Self::Lanes(Operation::Sign, LaneClass::Rsa3072) => Class::Rsa3072,
             Self::Lanes(Operation::Sign, LaneClass::Rsa4096) => Class::Rsa4096,
@@ -163,6 +167,7 @@ impl Kind {
         match self {
             Self::Lanes(Operation::Sign, _) => "sign",
             Self::Lanes(Operation::Verify, _) => "verify",
+            Self::Agree => "agree",
             Self::One(_) => "single",
         }
     }
@@ -206,7 +211,7 @@ impl Kind {
             Self::One(Class::Rsa3072) => 842_000,
             Self::One(Class::Rsa2048) => 280_000,
             Self::One(Class::RsaPublic) => 15_000,
-            Self::One(Class::Ec) => 40_000,
+            Self::One(Class::Ec) | Self::Agree => 40_000,
             Self::One(Class::Ed25519) => 25_000,
             Self::One(Class::Symmetric) => 2_000,
         })

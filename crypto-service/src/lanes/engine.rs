@@ -177,7 +177,7 @@ impl SigningKey {
     pub(super) fn of(single: Arc<dyn Sign>, kind: Kind) -> Self {
         let lanes = match kind {
             Kind::Lanes(_, class) => Some(MultiSigner::Fake(class)),
-            Kind::One(_) => None,
+            Kind::One(_) | Kind::Agree => None,
         };
         Self(Arc::new(Signing {
             single,
@@ -222,7 +222,7 @@ impl VerifyingKey {
     pub(super) fn of(single: Arc<dyn Verify>, kind: Kind) -> Self {
         let lanes = match kind {
             Kind::Lanes(_, class) => Some(MultiVerifier::Fake(class)),
-            Kind::One(_) => None,
+            Kind::One(_) | Kind::Agree => None,
         };
         Self(Arc::new(Verifying {
             single,

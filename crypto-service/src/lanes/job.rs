@@ -3,6 +3,7 @@
 use multibuffer::LANES;
 use tokio::time::Instant;
 
+use super::agree::{AgreedSecret, Agreement};
 use super::call::{Appointment, Ticket, Waiting};
 use super::class::{Class, Kind};
 use super::compute::{self, Compute, Verdict, caught};
@@ -90,42 +91,60 @@ impl LaneJob for VerifyJob {
     }
 }
 
-/// Anything else, one at a time.
+/// Anything else, one at a time, or with its key agreement made together with others.
 pub(super) struct Other<F> {
     pub(super) class: Class,
+    pub(super) agreement: Option<Agreement>,
     pub(super) work: F,
+}
+
+impl<T, F> Other<F>
+where
+    F: FnOnce(Option<AgreedSecret>) -> T,
+{
+    fn run(self) -> T {
+        (self.work)(self.agreement.and_then(Agreement::into_shared))
+    }
 }
 
 impl<T, F> LaneJob for Other<F>
 where
     T: Send + 'static,
-    F: FnOnce() -> T + Send + 'static,
+    F: FnOnce(Option<AgreedSecret>) -> T + Send + 'static,
 {
     type Answer = T;
 
     fn kind(&self) -> Kind {
-        Kind::One(self.class)
+        match self.agreement {
+            Some(_) => Kind::Agree,
+            None => Kind::One(self.class),
+        }
     }
 
     fn queued(self, ticket: Ticket<T>) -> Job {
         Job::Other(Box::new(Ticketed {
             ticket,
-            work: self.work,
+            other: self,
         }))
     }
 
     fn alone(self) -> Result<T, LaneError> {
-        Ok((self.work)())
+        Ok(self.run())
     }
 
     fn together<I>(
-        _compute: &Compute,
+        compute: &Compute,
         _kind: Kind,
         items: &mut Vec<(I, Self)>,
         mut done: impl FnMut(I, Result<T, LaneError>),
     ) {
+        compute.agree(
+            items
+                .iter_mut()
+                .filter_map(|(_, other)| other.agreement.as_mut()),
+        );
         for (to, other) in items.drain(..) {
-            done(to, caught(other.work));
+            done(to, caught(|| other.run()));
         }
     }
 }
@@ -141,7 +160,10 @@ pub(super) enum Job {
 pub(super) trait Work: Send {
     fn waits(&self, waiting: Waiting, stats: &Stats);
     fn leaves(&self, stats: &Stats) -> bool;
+    fn appoint(&self) -> Appointment;
     fn is_wanted(&self) -> bool;
+    /// The key agreement that it begins with.
+    fn agreement(&mut self) -> Option<&mut Agreement>;
     fn refuse(self: Box<Self>, error: LaneError);
     /// What is left is to answer.
     fn run(self: Box<Self>) -> Box<dyn Done>;
@@ -164,13 +186,13 @@ impl<T: Send> Done for Answer<T> {
 
 struct Ticketed<T, F> {
     ticket: Ticket<T>,
-    work: F,
+    other: Other<F>,
 }
 
 impl<T, F> Work for Ticketed<T, F>
 where
     T: Send + 'static,
-    F: FnOnce() -> T + Send + 'static,
+    F: FnOnce(Option<AgreedSecret>) -> T + Send + 'static,
 {
     fn waits(&self, waiting: Waiting, stats: &Stats) {
         self.ticket.waits(waiting, stats);
@@ -180,8 +202,16 @@ where
         self.ticket.leaves(stats)
     }
 
+    fn appoint(&self) -> Appointment {
+        self.ticket.appoint()
+    }
+
     fn is_wanted(&self) -> bool {
         self.ticket.is_wanted()
+    }
+
+    fn agreement(&mut self) -> Option<&mut Agreement> {
+        self.other.agreement.as_mut()
     }
 
     fn refuse(self: Box<Self>, error: LaneError) {
@@ -189,8 +219,8 @@ where
     }
 
     fn run(self: Box<Self>) -> Box<dyn Done> {
-        let Self { ticket, work } = *self;
-        Box::new((ticket, caught(work)))
+        let Self { ticket, other } = *self;
+        Box::new((ticket, caught(|| other.run())))
     }
 }
 
@@ -211,12 +241,12 @@ impl Job {
         }
     }
 
-    /// See [`Ticket::appoint`]. Other work has no line in which a caller leads.
+    /// See [`Ticket::appoint`].
     pub(super) fn appoint(&self) -> Appointment {
         match self {
             Self::Sign(ticket, _) => ticket.appoint(),
             Self::Verify(ticket, _) => ticket.appoint(),
-            Self::Other(_) => Appointment::Declined,
+            Self::Other(work) => work.appoint(),
         }
     }
 
@@ -341,11 +371,10 @@ impl Batch {
     fn compute_all(&mut self, compute: &Compute, kind: Kind) {
         by_filling(compute, kind, &mut self.signs, &mut self.signed);
         by_filling(compute, kind, &mut self.verifies, &mut self.verified);
-        for work in self.others.drain(..) {
-            let begin = Instant::now();
-            self.done.push(work.run());
-            compute.stats.book(kind).took(1, begin.elapsed());
-        }
+        let (begin, fill) = (Instant::now(), self.others.len());
+        compute.agree(self.others.iter_mut().filter_map(|work| work.agreement()));
+        self.done.extend(self.others.drain(..).map(Work::run));
+        compute.stats.book(kind).took(fill, begin.elapsed());
     }
 
     /// Gives everyone their answer.

@@ -12,6 +12,7 @@
 //! keys have threads of their own, the larger ones at a lower priority, so that nothing waits behind what takes longer.
 
 mod admission;
+mod agree;
 mod call;
 mod class;
 mod compute;
@@ -35,6 +36,7 @@ use jose::jws::UnsignedToken;
 use jose::provider::Failed;
 use tokio::time::Instant;
 
+pub use agree::{AgreedSecret, AgreeingKey, Agreement};
 pub use class::Class;
 pub use engine::{Engine, SigningKey, Unavailable, VerifyingKey};
 pub(crate) use report::{LineReport, Report};
@@ -213,7 +215,13 @@ impl Lanes {
         T: Send + 'static,
         F: FnOnce() -> T + Send + 'static,
     {
-        self.one(ask, Other { class, work }).await
+        let (agreement, work) = (None, move |_none| work());
+        let other = Other {
+            class,
+            agreement,
+            work,
+        };
+        self.one(ask, other).await
     }
 
     /// Runs many works, each for its own ask and in its own class. Results come in the order of the works.
@@ -223,7 +231,50 @@ impl Lanes {
         F: FnOnce() -> T + Send + 'static,
     {
         let works = works.into_iter();
-        let jobs = works.map(|(ask, class, work)| (ask, Other { class, work }));
+        let works = works.map(|(ask, class, work)| (ask, class, None, move |_none| work()));
+        self.agree_all(works.collect()).await
+    }
+
+    /// As [`Lanes::run`], with the secret of a key agreement where lanes have made it; without one the work agrees by itself.
+    ///
+    /// # Errors
+    /// [`LaneError`].
+    pub async fn agree<T, F>(
+        &self,
+        ask: Ask,
+        class: Class,
+        agreement: Option<Agreement>,
+        work: F,
+    ) -> Result<T, LaneError>
+    where
+        T: Send + 'static,
+        F: FnOnce(Option<AgreedSecret>) -> T + Send + 'static,
+    {
+        let other = Other {
+            class,
+            agreement,
+            work,
+        };
+        self.one(ask, other).await
+    }
+
+    /// As [`Lanes::agree`], for many. Results come in the order of the works.
+    pub async fn agree_all<T, F>(
+        &self,
+        works: Vec<(Ask, Class, Option<Agreement>, F)>,
+    ) -> Vec<Result<T, LaneError>>
+    where
+        T: Send + 'static,
+        F: FnOnce(Option<AgreedSecret>) -> T + Send + 'static,
+    {
+        let jobs = works.into_iter().map(|(ask, class, agreement, work)| {
+            let other = Other {
+                class,
+                agreement,
+                work,
+            };
+            (ask, other)
+        });
         group::all(self.shared(), jobs.collect()).await
     }
 
@@ -255,7 +306,7 @@ impl Lanes {
             shared.compute.stats.refused(error);
             return Err(error);
         }
-        if matches!(kind, Kind::Lanes(..)) && shared.crowd.is_crowded() {
+        if matches!(kind, Kind::Lanes(..) | Kind::Agree) && shared.crowd.is_crowded() {
             return among_callers(shared, ask, job).await;
         }
         shared.compute.stats.book(kind).alone();

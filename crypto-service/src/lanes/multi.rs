@@ -6,6 +6,7 @@ use jose::provider::Failed;
 use jose_aws_lc::AwsLc;
 use multibuffer::{Class, LANES, Outcomes};
 
+use super::agree::{AgreedSecret, Agreement};
 use super::engine::{SigningKey, VerifyingKey};
 
 /// Nobody has a result: the other engine does all of them.
@@ -125,6 +126,51 @@ impl Multi {
             Self::CryptoMb(_) => class.verify_pays_from(),
             #[cfg(test)]
             Self::Fake(fake) => fake.pays_from,
+        }
+    }
+
+    /// `None`: there are no lanes for this key.
+    pub(super) fn agreement(
+        &self,
+        key: &PrivateKey,
+    ) -> Result<Option<multibuffer::Agreement>, KeyError> {
+        match self {
+            Self::CryptoMb(engine) => multibuffer::Agreement::prepare(*engine, key),
+            #[cfg(test)]
+            Self::Fake(_) => Ok(None),
+        }
+    }
+
+    /// `None`: there are no lanes for this key, or it is none.
+    pub(super) fn peer(&self, key: &PublicKey) -> Option<multibuffer::PeerKey> {
+        match self {
+            Self::CryptoMb(engine) => multibuffer::PeerKey::prepare(*engine, key).ok().flatten(),
+            #[cfg(test)]
+            Self::Fake(_) => None,
+        }
+    }
+
+    /// The fill from which lanes are faster than one by one.
+    pub(super) const fn agree_pays_from(&self) -> usize {
+        multibuffer::Agreement::PAYS_FROM
+    }
+
+    /// Makes at most eight agreements; those that fail have no secret.
+    pub(super) fn agree(&self, agreements: &mut [&mut Agreement]) {
+        match self {
+            Self::CryptoMb(engine) => {
+                let mut secrets: [AgreedSecret; LANES] =
+                    std::array::from_fn(|_lane| AgreedSecret::default());
+                let pairs = agreements.iter().zip(&mut secrets);
+                let mut jobs: Vec<_> = pairs.map(|(one, shared)| one.job(shared)).collect();
+                let outcomes = multibuffer::agree(*engine, &mut jobs);
+                drop(jobs);
+                for ((one, shared), outcome) in agreements.iter_mut().zip(secrets).zip(outcomes) {
+                    one.made(outcome.ok().map(|()| shared));
+                }
+            }
+            #[cfg(test)]
+            Self::Fake(_) => {}
         }
     }
 

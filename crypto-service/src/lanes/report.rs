@@ -26,7 +26,7 @@ pub(crate) struct Report {
 pub(crate) struct LineReport {
     /// What it costs.
     pub(crate) class: &'static str,
-    /// `sign`, `verify`, or `single` for what is done one at a time.
+    /// `sign`, `verify`, `agree`, or `single` for what is done one at a time.
     pub(crate) operation: &'static str,
     /// Jobs that wait.
     pub(crate) depth: usize,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jose::algorithm::Algorithm;
-use jose::jwe::{JweView, peek};
+use jose::jwe::{JweView, KeyParameters, peek};
 use jose::key::PublicKey;
 use keyring::Use;
 use service_kit::grants::Operation;
@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::DataPlane;
 use crate::keys::{KeyRef, KeySet, PrivateKeys, StateRules};
-use crate::lanes::{Ask, Class, LaneError};
+use crate::lanes::{AgreedSecret, Agreement, Ask, Class, LaneError};
 use crate::refusal::Refusal;
 
 /// What to decrypt.
@@ -87,9 +87,9 @@ impl DataPlane {
         let outcome = match self.opening(caller, &mut command) {
             None => Ok(None),
             Some(opening) => {
-                let (ask, class) = (opening.ask(deadline), opening.class());
-                let work = move || opening.open();
-                self.lanes().run(ask, class, work).await
+                let (ask, class, agreement) = opening.for_lanes(deadline);
+                let work = move |shared| opening.open(shared);
+                self.lanes().agree(ask, class, agreement, work).await
             }
         };
         self.shown(&command.tenant, outcome)
@@ -112,15 +112,15 @@ impl DataPlane {
                 Err(refusal) => Err(refusal),
                 Ok(None) => self.shown(&command.tenant, Ok(None)),
                 Ok(Some(opening)) => {
-                    let (ask, class) = (opening.ask(due), opening.class());
-                    works.push((ask, class, move || opening.open()));
+                    let (ask, class, agreement) = opening.for_lanes(due);
+                    works.push((ask, class, agreement, move |shared| opening.open(shared)));
                     waiting.push((place, command.tenant));
                     // until the lanes have answered
                     Err(LaneError::Lost.into())
                 }
             });
         }
-        let outcomes = self.lanes().run_all(works).await;
+        let outcomes = self.lanes().agree_all(works).await;
         for ((place, tenant), outcome) in waiting.into_iter().zip(outcomes) {
             if let Some(verdict) = verdicts.get_mut(place) {
                 *verdict = self.shown(&tenant, outcome);
@@ -249,6 +249,18 @@ impl Opening {
         }
     }
 
+    fn for_lanes(&self, deadline: Option<Instant>) -> (Ask, Class, Option<Agreement>) {
+        (self.ask(deadline), self.class(), self.agreement())
+    }
+
+    /// Of a token that names its key, and agrees with it.
+    fn agreement(&self) -> Option<Agreement> {
+        match (self.view.header().parameters(), self.keys.as_slice()) {
+            (KeyParameters::Ephemeral(epk), [key]) => self.private.agreement(&key.version, epk),
+            _ => None,
+        }
+    }
+
     /// All its keys are for the header's one algorithm; of RSA keys the longest counts.
     fn class(&self) -> Class {
         let publics = || self.keys.iter().flat_map(|key| &key.version.public);
@@ -264,7 +276,8 @@ impl Opening {
         }
     }
 
-    fn open(self) -> Option<DecryptedToken> {
+    /// `shared` is the secret that its one key and the token's `epk` agree on, where that was computed before.
+    fn open(self, shared: Option<AgreedSecret>) -> Option<DecryptedToken> {
         let Self {
             view,
             keys,
@@ -272,7 +285,10 @@ impl Opening {
         } = self;
         let (payload, key) = keys.into_iter().find_map(|key| {
             let decrypter = private.decrypter(&key.version, key.set.enc)?;
-            let opened = view.open(&*decrypter);
+            let opened = match &shared {
+                Some(shared) => view.open_agreed(&*decrypter, &**shared),
+                None => view.open(&*decrypter),
+            };
             let opened = opened.inspect_err(|error| {
                 tracing::debug!(fault = error.fault().label(), "a token was not decrypted")
             });

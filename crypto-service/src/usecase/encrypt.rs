@@ -12,7 +12,7 @@ use service_kit::identity::Caller;
 use tokio::time::Instant;
 
 use super::DataPlane;
-use crate::keys::KeySet;
+use crate::keys::{KeySet, Usage};
 use crate::lanes::{Ask, Class, LaneError};
 use crate::refusal::Refusal;
 
@@ -95,6 +95,8 @@ pub(super) struct Prepared {
     class: Class,
     /// The set, where it is a key of our own, and so under the lease.
     own: Option<Arc<KeySet>>,
+    /// The key, where each encryption with it takes one of those that are granted.
+    budget: Option<Arc<Usage>>,
 }
 
 impl DataPlane {
@@ -110,6 +112,7 @@ impl DataPlane {
     ) -> Result<EncryptedToken, Refusal> {
         self.may_encrypt(caller, &command)?;
         let to = self.recipient(&command)?;
+        self.invoke(&to)?;
         let (ask, work) = (ask(&to, &command.tenant, due), sealing(&to, command));
         let made = self.lanes().run(ask, to.class, work).await;
         self.sent(&to, made)
@@ -129,9 +132,12 @@ impl DataPlane {
             let to = self.may_encrypt(caller, &command);
             let to = to.and_then(|()| self.recipient(&command));
             let late = due.is_some_and(|due| due <= at);
+            let to = match to {
+                Ok(_) if late => Err(Refusal::DeadlineExceeded),
+                to => to.and_then(|to| self.invoke(&to).map(|()| to)),
+            };
             tokens.push(match to {
                 Err(refusal) => Err(refusal),
-                Ok(_) if late => Err(Refusal::DeadlineExceeded),
                 Ok(to) => {
                     let ask = ask(&to, &command.tenant, due);
                     works.push((ask, to.class, sealing(&to, command)));
@@ -208,7 +214,19 @@ impl DataPlane {
         payload: &[u8],
         cty: &str,
     ) -> Result<EncryptedToken, Refusal> {
+        self.invoke(to)?;
         self.sent(to, Ok(to.seal(payload, cty)))
+    }
+
+    /// Counts an encryption before it is made. Where none is left the instance stops: two equal IVs would give the key away.
+    fn invoke(&self, to: &Prepared) -> Result<(), Refusal> {
+        let granted = |key: &Arc<Usage>| self.keys().usage().invoke(key);
+        match to.budget.as_ref().is_none_or(granted) {
+            true => Ok(()),
+            false => Err(Refusal::not_ready(
+                "the encryptions that this instance may make with the key are used up; the key-manager grants more, or rotates the key",
+            )),
+        }
     }
 
     fn own_key(&self, command: &EncryptCommand, name: &str) -> Result<Prepared, Refusal> {
@@ -231,6 +249,7 @@ impl DataPlane {
             None => (self.private().encrypter(version, set.enc), Class::Symmetric),
         };
         let key = key.ok_or(Refusal::Internal("the encryption key cannot be used"))?;
+        let budget = version.limited.then(|| Arc::clone(&version.usage));
         let enc = command
             .enc
             .or(set.enc)
@@ -241,6 +260,7 @@ impl DataPlane {
             enc,
             class,
             own: Some(set),
+            budget,
         })
     }
 }
@@ -291,6 +311,7 @@ fn brought_key(command: &EncryptCommand, jwk: &JwkRecipient) -> Result<Prepared,
         enc,
         class: class(&jwk.key),
         own: None,
+        budget: None,
     })
 }
 

@@ -31,6 +31,7 @@ fn set(kid: &str, public_jwk: &str, state: State) -> KeySetSpec {
             state,
             public_jwk: Some(public_jwk.to_owned()),
             sealed: None,
+            invocations: None,
         }],
         next_change: None,
         ready_at: None,

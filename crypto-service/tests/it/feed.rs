@@ -129,6 +129,7 @@ impl Played {
             state: proto::KeyState::Active.into(),
             public_jwk: self.key.public_jwk().unwrap_or_default(),
             wrapped_key: wrap(secret, &self.key.material, header, &self.key.kid),
+            invocations: 0,
         };
         let set = proto::FedKeySet {
             tenant: "default".to_owned(),

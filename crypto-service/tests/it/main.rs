@@ -9,6 +9,7 @@
 )]
 
 mod binary;
+mod budgets;
 mod crypto_thread;
 mod feed;
 mod jwe;

@@ -210,6 +210,8 @@ pub(crate) struct TestKey {
     pub(crate) state: State,
     /// Whether the instance holds the private half.
     pub(crate) held: bool,
+    /// What the key-manager has granted; `None` = the key has no budget.
+    pub(crate) invocations: Option<u64>,
 }
 
 impl TestKey {
@@ -226,6 +228,7 @@ impl TestKey {
             material: key.material,
             state: State::Active,
             held: true,
+            invocations: None,
         }
     }
 
@@ -249,6 +252,7 @@ impl TestKey {
             state: self.state,
             public_jwk: self.public_jwk(),
             sealed,
+            invocations: self.invocations,
         }
     }
 }

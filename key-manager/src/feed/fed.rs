@@ -29,6 +29,8 @@ pub struct FedVersion {
     pub public_jwk: String,
     /// The private key or secret, wrapped; empty where the instance is not to hold it.
     pub wrapped_key: String,
+    /// How many encryptions the instance may make with it since its start; 0 for keys without a budget.
+    pub invocations: u64,
 }
 
 impl FedSet {
@@ -51,6 +53,13 @@ impl Feed {
         key: &StreamKey,
     ) -> Result<FedSet, FeedError> {
         let set = &entry.set;
+        let instance = self.lifecycle.vault().instance(key.instance());
+        let granted = |kid: &str| {
+            instance.as_ref().map_or(0, |instance| {
+                let subscriber = &instance.subscriber;
+                subscriber.invocations_of(&set.tenant, kid).granted
+            })
+        };
         let mut versions = Vec::with_capacity(set.versions.len());
         for version in set
             .versions
@@ -73,6 +82,7 @@ impl Feed {
                 kid: version.kid.clone(),
                 public_jwk,
                 wrapped_key: wrapped.unwrap_or_default(),
+                invocations: granted(&version.kid),
             });
         }
         let (next_change, ready_at) = self.dates(&entry);

@@ -45,6 +45,8 @@ pub struct Report {
     pub high_water: Vec<(String, String, Time)>,
     /// Keys with a signature still being made.
     pub in_flight: Vec<String>,
+    /// Tenant, kid and how many encryptions were made so far.
+    pub invocations: Vec<(String, String, u64)>,
 }
 
 /// From an instance.

@@ -1,6 +1,7 @@
 //! One stream, from hello to its end.
 
 mod deltas;
+mod shares;
 
 use std::sync::{
     Arc,
@@ -97,6 +98,8 @@ impl<'a> Session<'a> {
         down: &'a Outbox,
     ) -> Result<Self, FeedError> {
         let (welcome, key) = feed.welcome(caller, hello)?;
+        // Another replica may have fed it what is not known here yet.
+        feed.lifecycle.vault().refresh_shared().await?;
         let present = feed.lifecycle.vault().epoch();
         if hello.highest_epoch > present {
             tracing::error!(
@@ -130,9 +133,16 @@ impl<'a> Session<'a> {
     }
 
     /// The record is stored before the snapshot leaves; it has no lease yet, that comes with the first renewal.
+    ///
+    /// A replica that decides without having seen the record has read the store before the record was written; what it stands on is
+    /// then read here, after it.
     async fn snapshot(&mut self) -> Result<(), FeedError> {
-        let (epoch, entries) = self.feed.lifecycle.vault().all();
-        self.register(epoch).await?;
+        let vault = self.feed.lifecycle.vault();
+        vault.refresh_instances().await?;
+        self.register(vault.epoch()).await?;
+        vault.refresh_shared().await?;
+        self.share_out(&vault.all().1).await?;
+        let (epoch, entries) = vault.all();
         (self.sent, self.leased) = (epoch, epoch);
         let (mut sets, mut bytes) = (Vec::new(), 0);
         for entry in entries
@@ -224,11 +234,12 @@ impl<'a> Session<'a> {
             .high_water
             .len()
             .saturating_add(report.in_flight.len())
+            .saturating_add(report.invocations.len())
             > MAX_REPORTS
         {
             true => Err(protocol(
                 "high_water",
-                "with in_flight_kids at most 20000 entries",
+                "with in_flight_kids and invocations at most 20000 entries",
             )),
             false => Ok(()),
         }
@@ -250,7 +261,7 @@ impl<'a> Session<'a> {
             return Ok(());
         };
         let lifecycle = &self.feed.lifecycle;
-        let (leased, epoch) = (self.leased, lifecycle.vault().epoch());
+        let leased = self.leased;
         let lease_end = lifecycle.now() + lifecycle.times().max_verify_staleness;
         let ack = self.ack(&report);
         self.change(|instance| {
@@ -261,6 +272,7 @@ impl<'a> Session<'a> {
                 epoch,
                 ..ack.clone()
             });
+            note_invocations(subscriber, &report);
             subscriber
                 .renew(leased, lease_end)
                 .map_err(|_refused| FeedError::Evicted)?;
@@ -268,8 +280,12 @@ impl<'a> Session<'a> {
             Ok(())
         })
         .await?;
+        // Who decided before this lease was stored has written by now, or will find it: the lease stands on what is written.
+        lifecycle.vault().refresh_shared().await?;
+        let epoch = lifecycle.vault().epoch();
         self.leased = epoch;
-        send(self.down, Down::Lease { id, epoch }).await
+        send(self.down, Down::Lease { id, epoch }).await?;
+        self.share_more(&report).await
     }
 
     /// Stores what is reported. It counts once it is stored.
@@ -277,9 +293,11 @@ impl<'a> Session<'a> {
         let ack = self.ack(report);
         self.change(|instance| {
             instance.subscriber.ack(ack.clone());
+            note_invocations(&mut instance.subscriber, report);
             Ok(())
         })
-        .await
+        .await?;
+        self.share_more(report).await
     }
 
     async fn change(
@@ -387,6 +405,15 @@ impl<'a> Session<'a> {
             changed.extend(flying);
         }
         changed
+    }
+}
+
+/// Only what was granted counts: a report of other keys leaves nothing behind.
+fn note_invocations(subscriber: &mut Subscriber, report: &Report) {
+    for (tenant, kid, used) in &report.invocations {
+        if subscriber.invocations_of(tenant, kid).granted > 0 {
+            subscriber.report_invocations(tenant, kid, *used);
+        }
     }
 }
 

@@ -69,6 +69,11 @@ pub struct StreamKey {
 }
 
 impl StreamKey {
+    /// The subscriber at the other end.
+    pub(super) fn instance(&self) -> &str {
+        &self.instance
+    }
+
     /// Wraps a private key or secret for this instance and this epoch.
     pub(super) fn wrap(
         &self,

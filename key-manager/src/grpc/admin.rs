@@ -1,29 +1,35 @@
-//! `KeyAdminService`: decode -> grant -> use case -> encode.
+//! `KeyAdminService`: decode -> grant -> record -> use case -> encode.
 
-use crypto_proto::keys::v1::{self as proto, key_admin_service_server::KeyAdminService};
+mod audit;
+mod destroy;
+mod import;
+mod service;
+mod subscribers;
+
+use crypto_proto::keys::v1 as proto;
 use prost::Message;
 use service_kit::{
     grants::{Operation, PolicyHandle},
     identity::Caller,
 };
-use tonic::{Request, Response, Status};
+use tonic::Request;
 use zeroize::Zeroizing;
 
 use super::{
-    decode::{self, in_import, in_key_set, renamed},
+    decode::{self, in_key_set, renamed},
     encode,
     fields::Fields,
     status::Failure,
+    trail::Trail,
     update::update,
 };
 use crate::{
-    lifecycle::{Import, Lifecycle, Mutation},
+    lifecycle::{Lifecycle, Mutation},
     vault::SetName,
 };
 
 const DEFAULT_PAGE: usize = 100;
 const MAX_PAGE: usize = 1_000;
-const MAX_JWK: usize = 16 * 1024;
 
 /// The service.
 #[derive(Clone, Debug)]
@@ -55,6 +61,7 @@ impl Admin {
         &self,
         caller: &Caller,
         message: proto::CreateKeySetRequest,
+        trail: &Trail,
     ) -> Result<proto::CreateKeySetResponse, Failure> {
         let content = content("create", &message);
         let mut fields = Fields::default();
@@ -67,6 +74,7 @@ impl Admin {
             caller,
             &SetName::new(new.tenant.as_str(), new.name.as_str()),
         )?;
+        trail.begin().await?;
         let mutation = mutation(caller, request_id, content, 0);
         let entry = self
             .lifecycle
@@ -105,21 +113,8 @@ impl Admin {
     ) -> Result<proto::ListKeySetsResponse, Failure> {
         let mut fields = Fields::default();
         let tenant = fields.tenant("tenant", &message.tenant);
-        let size = match usize::try_from(message.page_size) {
-            Ok(0) => DEFAULT_PAGE,
-            Ok(size) if size <= MAX_PAGE => size,
-            _ => {
-                fields.wrong("page_size", "must be 0 to 1000");
-                0
-            }
-        };
-        let after = jose::base64url::decode(&message.page_token)
-            .ok()
-            .and_then(|bytes| String::from_utf8(bytes).ok());
-        if after.is_none() {
-            fields.wrong("page_token", "must be empty, or that of the answer before");
-        }
-        let after = fields.finish(after)?.unwrap_or_default();
+        let (size, after) = page(&mut fields, message.page_size, &message.page_token);
+        let after = fields.finish(after)?;
         let policy = self.policy.current();
         if !policy.allows_any(caller, Operation::Administer, &tenant) {
             return Err(not_granted(caller, &tenant, "*"));
@@ -147,6 +142,7 @@ impl Admin {
         &self,
         caller: &Caller,
         message: proto::UpdateKeySetRequest,
+        trail: &Trail,
     ) -> Result<proto::UpdateKeySetResponse, Failure> {
         let content = content("update", &message);
         let mut fields = Fields::default();
@@ -157,6 +153,7 @@ impl Admin {
         let update = update(&mut fields, &set, message.update_mask.as_ref());
         let update = fields.finish(update)?;
         self.grant(caller, &name)?;
+        trail.begin().await?;
         let mutation = mutation(caller, request_id, content, message.expected_revision);
         let entry = self
             .lifecycle
@@ -172,6 +169,7 @@ impl Admin {
         &self,
         caller: &Caller,
         message: proto::RotateKeySetRequest,
+        trail: &Trail,
     ) -> Result<proto::RotateKeySetResponse, Failure> {
         let content = content("rotate", &message);
         let mut fields = Fields::default();
@@ -179,6 +177,7 @@ impl Admin {
         let name = fields.key_set(&message.tenant, &message.key_set);
         let name = fields.finish(name)?;
         self.grant(caller, &name)?;
+        trail.begin().await?;
         let mutation = mutation(caller, request_id, content, message.expected_revision);
         let rotated = self
             .lifecycle
@@ -192,41 +191,11 @@ impl Admin {
         })
     }
 
-    async fn import(
-        &self,
-        caller: &Caller,
-        mut message: proto::ImportKeyRequest,
-    ) -> Result<proto::ImportKeyResponse, Failure> {
-        let content = content("import", &message);
-        let jwk = Zeroizing::new(std::mem::take(&mut message.jwk));
-        let mut fields = Fields::default();
-        let request_id = fields.request_id(&message.request_id);
-        let name = fields.key_set(&message.tenant, &message.key_set);
-        if jwk.is_empty() || jwk.len() > MAX_JWK {
-            fields.wrong("jwk", "must be a JWK of at most 16 KiB");
-        }
-        let retire_at = fields.time("retire_at", message.retire_at);
-        let enters = decode::enters(&mut fields, message.state, retire_at);
-        let name = fields.finish(name)?;
-        self.grant(caller, &name)?;
-        let mutation = mutation(caller, request_id, content, message.expected_revision);
-        let import = Import {
-            jwk,
-            enters,
-            force: message.force,
-        };
-        let imported = self.lifecycle.import(&name, import, &mutation).await;
-        let (entry, kid) = imported.map_err(|error| renamed(error.into(), in_import))?;
-        Ok(proto::ImportKeyResponse {
-            key_set: Some(encode::key_set(&entry)),
-            kid,
-        })
-    }
-
     async fn revoke(
         &self,
         caller: &Caller,
         message: proto::RevokeKeyRequest,
+        trail: &Trail,
     ) -> Result<proto::RevokeKeyResponse, Failure> {
         let content = content("revoke", &message);
         let mut fields = Fields::default();
@@ -237,6 +206,7 @@ impl Admin {
         }
         let name = fields.finish(name)?;
         self.grant(caller, &name)?;
+        trail.begin().await?;
         let mutation = mutation(caller, request_id, content, message.expected_revision);
         let revoked = self
             .lifecycle
@@ -251,6 +221,25 @@ impl Admin {
             elapsed: prost_types::Duration::try_from(revoked.elapsed).ok(),
         })
     }
+}
+
+/// The size of a page, and where it begins.
+fn page(fields: &mut Fields, size: i32, token: &str) -> (usize, String) {
+    let size = match usize::try_from(size) {
+        Ok(0) => DEFAULT_PAGE,
+        Ok(size) if size <= MAX_PAGE => size,
+        _ => {
+            fields.wrong("page_size", "must be 0 to 1000");
+            0
+        }
+    };
+    let after = jose::base64url::decode(token)
+        .ok()
+        .and_then(|bytes| String::from_utf8(bytes).ok());
+    if after.is_none() {
+        fields.wrong("page_token", "must be empty, or that of the answer before");
+    }
+    (size, after.unwrap_or_default())
 }
 
 fn not_granted(caller: &Caller, tenant: &str, key_set: &str) -> Failure {
@@ -284,75 +273,4 @@ fn content(rpc: &str, message: &impl Message) -> Zeroizing<Vec<u8>> {
 
 fn caller<T>(request: &Request<T>) -> Result<Caller, Failure> {
     Ok(Caller::of(request)?.clone())
-}
-
-#[tonic::async_trait]
-impl KeyAdminService for Admin {
-    async fn create_key_set(
-        &self,
-        request: Request<proto::CreateKeySetRequest>,
-    ) -> Result<Response<proto::CreateKeySetResponse>, Status> {
-        let caller = caller(&request)?;
-        Ok(Response::new(
-            self.create(&caller, request.into_inner()).await?,
-        ))
-    }
-
-    async fn get_key_set(
-        &self,
-        request: Request<proto::GetKeySetRequest>,
-    ) -> Result<Response<proto::GetKeySetResponse>, Status> {
-        Ok(Response::new(
-            self.get(&caller(&request)?, request.get_ref())?,
-        ))
-    }
-
-    async fn list_key_sets(
-        &self,
-        request: Request<proto::ListKeySetsRequest>,
-    ) -> Result<Response<proto::ListKeySetsResponse>, Status> {
-        Ok(Response::new(
-            self.list(&caller(&request)?, request.get_ref())?,
-        ))
-    }
-
-    async fn update_key_set(
-        &self,
-        request: Request<proto::UpdateKeySetRequest>,
-    ) -> Result<Response<proto::UpdateKeySetResponse>, Status> {
-        let caller = caller(&request)?;
-        Ok(Response::new(
-            self.update(&caller, request.into_inner()).await?,
-        ))
-    }
-
-    async fn rotate_key_set(
-        &self,
-        request: Request<proto::RotateKeySetRequest>,
-    ) -> Result<Response<proto::RotateKeySetResponse>, Status> {
-        let caller = caller(&request)?;
-        Ok(Response::new(
-            self.rotate(&caller, request.into_inner()).await?,
-        ))
-    }
-
-    async fn import_key(
-        &self,
-        request: Request<proto::ImportKeyRequest>,
-    ) -> Result<Response<proto::ImportKeyResponse>, Status> {
-        let caller = caller(&request)?;
-        Ok(Response::new(
-            self.import(&caller, request.into_inner()).await?,
-        ))
-    }
-
-    async fn revoke_key(
-        &self,
-        request: Request<proto::RevokeKeyRequest>,
-    ) -> Result<Response<proto::RevokeKeyResponse>, Status> {
-        let caller = caller(&request)?;
-        Ok(Response::new(
-            self.revoke(&caller, request.into_inner()).await?,
-        ))
-    }
 }

@@ -243,6 +243,15 @@ pub(super) fn in_key_set(field: &str) -> String {
     }
 }
 
+/// Fields of the lifecycle in an import of PKCS#8.
+pub(super) fn in_pkcs8(field: &str) -> String {
+    match field {
+        "jwk" | "enc" | "key" => "pkcs8".to_owned(),
+        "end" => "retire_at".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
 /// Fields of the lifecycle in an import.
 pub(super) fn in_import(field: &str) -> String {
     match field {

@@ -5,7 +5,7 @@ use keyring::{Holding, Policy, Profile, Publish, Span, State, Time, Times, Use, 
 
 use crate::{
     feed::FedSet,
-    vault::{KeyFacts, SetEntry},
+    vault::{Instance, KeyFacts, SetEntry},
 };
 
 pub(super) fn key_set(entry: &SetEntry) -> proto::KeySet {
@@ -42,6 +42,26 @@ fn key_version(version: &Version, facts: Option<&KeyFacts>) -> proto::KeyVersion
         public_jwk: facts
             .and_then(|facts| facts.public_jwk.clone())
             .unwrap_or_default(),
+        destroy_at: version.destroy_at.map(timestamp),
+        destroyed_at: version.destroyed_at.map(timestamp),
+        invocations_granted: version.invocations_granted,
+    }
+}
+
+pub(super) fn subscriber(instance: &Instance, now: Time, connected: bool) -> proto::Subscriber {
+    let subscriber = &instance.subscriber;
+    let evicted = subscriber.evicted;
+    proto::Subscriber {
+        name: subscriber.name.clone(),
+        caller: instance.caller.clone(),
+        scope: instance.scope.globs().collect(),
+        acked_epoch: subscriber.acked_epoch().unwrap_or_default(),
+        lease_end: Some(timestamp(subscriber.lease_end)),
+        live: subscriber.is_live(now),
+        connected,
+        clock_offset: subscriber.clock_offset_ms.map(signed_duration),
+        evicted_at: evicted.map(|evicted| timestamp(evicted.at)),
+        evicted_by_force: evicted.is_some_and(|evicted| evicted.forced),
     }
 }
 
@@ -139,6 +159,7 @@ pub(super) fn fed(fed: FedSet) -> proto::FedKeySet {
             kid: key.kid,
             public_jwk: key.public_jwk,
             wrapped_key: key.wrapped_key,
+            invocations: key.invocations,
         })
     };
     proto::FedKeySet {
@@ -217,6 +238,14 @@ fn state(state: State) -> proto::KeyState {
 pub(super) fn timestamp(time: Time) -> prost_types::Timestamp {
     let (seconds, nanos) = parts(time.as_millis());
     prost_types::Timestamp { seconds, nanos }
+}
+
+fn signed_duration(millis: i64) -> prost_types::Duration {
+    let nanos = i32::try_from(millis % 1_000).unwrap_or_default();
+    prost_types::Duration {
+        seconds: millis / 1_000,
+        nanos: nanos.saturating_mul(1_000_000),
+    }
 }
 
 pub(super) fn duration(span: Span) -> prost_types::Duration {

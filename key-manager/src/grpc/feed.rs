@@ -91,6 +91,7 @@ fn up_message(message: proto::WatchRequest) -> Result<Up, FeedError> {
             ack.clock,
             ack.high_water,
             ack.in_flight_kids,
+            ack.invocations,
         )?),
         UpMessage::Renewal(renewal) => Up::Renewal {
             id: renewal.id,
@@ -99,6 +100,7 @@ fn up_message(message: proto::WatchRequest) -> Result<Up, FeedError> {
                 renewal.clock,
                 renewal.high_water,
                 renewal.in_flight_kids,
+                renewal.invocations,
             )?,
         },
         UpMessage::Goodbye(proto::Goodbye {}) => Up::Goodbye,
@@ -110,6 +112,7 @@ fn report(
     clock: Option<prost_types::Timestamp>,
     high_water: Vec<proto::HighWater>,
     in_flight: Vec<String>,
+    invocations: Vec<proto::Invocations>,
 ) -> Result<Report, FeedError> {
     let clock = clock.as_ref().and_then(time);
     let clock = clock.ok_or(FeedError::Protocol {
@@ -136,11 +139,22 @@ fn report(
             problem: "must name keys",
         });
     }
+    let made = |made: proto::Invocations| match jose::key::is_kid(&made.kid) {
+        true if made.tenant.len() <= 64 => Ok((made.tenant, made.kid, made.used)),
+        _ => Err(FeedError::Protocol {
+            field: "invocations.kid",
+            problem: "must name a key of a tenant",
+        }),
+    };
     Ok(Report {
         epoch,
         clock,
         high_water: high_water.into_iter().map(mark).collect::<Result<_, _>>()?,
         in_flight,
+        invocations: invocations
+            .into_iter()
+            .map(made)
+            .collect::<Result<_, _>>()?,
     })
 }
 

@@ -6,6 +6,7 @@ mod encode;
 mod feed;
 mod fields;
 mod status;
+mod trail;
 mod update;
 
 pub use admin::Admin;

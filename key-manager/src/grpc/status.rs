@@ -8,7 +8,11 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
 use super::fields::Violation;
-use crate::{feed::FeedError, keys::ImportError, lifecycle::LifecycleError, vault::VaultError};
+use crate::{
+    audit::AuditError, feed::FeedError, keys::ImportError, lifecycle::LifecycleError,
+    store::StoreError,
+    vault::VaultError,
+};
 
 /// `domain` of every `google.rpc.ErrorInfo`.
 const DOMAIN: &str = "crypto-service";
@@ -22,6 +26,8 @@ pub(crate) enum Failure {
     NotGranted(String),
     /// There is no such key set.
     NotFound,
+    /// There is no such instance, or the caller may not see it.
+    NoSubscriber,
     /// The set is not the one that the caller has seen, or the name is taken.
     Conflict(String),
     /// The caller has used up what it may have.
@@ -41,7 +47,7 @@ impl Failure {
         match self {
             Self::Fields(_) => Code::InvalidArgument,
             Self::NotGranted(_) => Code::PermissionDenied,
-            Self::NotFound => Code::NotFound,
+            Self::NotFound | Self::NoSubscriber => Code::NotFound,
             Self::Conflict(_) => Code::Aborted,
             Self::Exhausted(_) => Code::ResourceExhausted,
             Self::NotReady(_) => Code::Unavailable,
@@ -49,11 +55,28 @@ impl Failure {
         }
     }
 
-    fn reason(&self) -> &'static str {
+    /// The names of the fields that do not fit.
+    pub(crate) fn fields(&self) -> Vec<String> {
+        match self {
+            Self::Fields(violations) => violations.iter().map(|v| v.field.clone()).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether the caller's request was at fault, and not the state of the service.
+    pub(crate) fn is_refusal(&self) -> bool {
+        !matches!(
+            self,
+            Self::Exhausted(_) | Self::NotReady(_) | Self::Internal
+        )
+    }
+
+    pub(crate) fn reason(&self) -> &'static str {
         match self {
             Self::Fields(_) => "FIELD_INVALID",
             Self::NotGranted(_) => "NOT_GRANTED",
             Self::NotFound => "KEY_SET_NOT_FOUND",
+            Self::NoSubscriber => "SUBSCRIBER_NOT_FOUND",
             Self::Conflict(_) => "CONFLICT",
             Self::Exhausted(_) => "OVERLOADED",
             Self::NotReady(_) => "NOT_READY",
@@ -75,6 +98,7 @@ impl Failure {
             | Self::Exhausted(text)
             | Self::NotReady(text) => text.clone(),
             Self::NotFound => "there is no such key set".to_owned(),
+            Self::NoSubscriber => "there is no such instance".to_owned(),
             Self::Internal => "an error of the key-manager; its log says more".to_owned(),
         }
     }
@@ -103,9 +127,12 @@ impl From<LifecycleError> for Failure {
             ),
             LifecycleError::Refused(refusal) => refused(refusal),
             LifecycleError::Import(error) => match error {
-                ImportError::Key(_) | ImportError::Use(_) => Self::field("jwk", error.to_string()),
+                ImportError::Key(_) | ImportError::Use(_) | ImportError::Pkcs8(_) => {
+                    Self::field("jwk", error.to_string())
+                }
             },
             LifecycleError::Generation => Self::NotReady(text),
+            LifecycleError::Audit(error) => error.into(),
             LifecycleError::Vault(error) => error.into(),
         }
     }
@@ -123,9 +150,32 @@ impl From<VaultError> for Failure {
             VaultError::Store(store) if store.retry_helps() => {
                 Self::NotReady("the store cannot be reached; try again".to_owned())
             }
+            VaultError::Store(StoreError::Moved) => Self::NotReady(
+                "the store was moved; ask the key-managers of the new one".to_owned(),
+            ),
             _ => {
                 tracing::error!(%error, "a call failed");
                 Self::Internal
+            }
+        }
+    }
+}
+
+impl From<AuditError> for Failure {
+    fn from(error: AuditError) -> Self {
+        match error {
+            AuditError::Cursor => {
+                Self::field("page_token", "must be empty, or that of the answer before")
+            }
+            AuditError::Vault(error) => error.into(),
+            AuditError::Disk { .. }
+            | AuditError::InUse(_)
+            | AuditError::Signing
+            | AuditError::Ended => {
+                tracing::error!(%error, "the audit log cannot be written or read");
+                Self::NotReady(
+                    "the audit log of the key-manager cannot be used, and nothing is done without it; its log says more".to_owned(),
+                )
             }
         }
     }
@@ -136,12 +186,15 @@ fn refused(refusal: Refusal) -> Failure {
     match refusal {
         Refusal::Field { field, problem } => Failure::field(field, problem),
         Refusal::Fields(all) => Failure::Fields(all.into_iter().flat_map(violations).collect()),
-        Refusal::UnknownKid(_) | Refusal::WrongState { .. } => Failure::field("kid", text),
+        Refusal::UnknownKid(_) | Refusal::WrongState { .. } | Refusal::InUse { .. } => {
+            Failure::field("kid", text)
+        }
         Refusal::NoStandby | Refusal::TooManyUsable | Refusal::TooManyVersions => {
             Failure::field("key_set", text)
         }
         Refusal::ForceNeeded => Failure::field("force", text),
         Refusal::KidTaken(_) | Refusal::MaterialTaken(_) => Failure::field("jwk", text),
+        Refusal::BudgetSpent(_) => Failure::Exhausted(text),
         Refusal::Outdated | Refusal::EpochBehind { .. } | Refusal::KeyNeeded(_) => {
             Failure::Conflict(text)
         }
@@ -234,6 +287,12 @@ mod tests {
                 0,
             ),
             (Failure::NotFound, Code::NotFound, "KEY_SET_NOT_FOUND", 0),
+            (
+                Failure::NoSubscriber,
+                Code::NotFound,
+                "SUBSCRIBER_NOT_FOUND",
+                0,
+            ),
             (
                 Failure::Conflict("old".to_owned()),
                 Code::Aborted,

@@ -5,9 +5,9 @@ use std::{fmt, sync::Arc, time::Duration};
 use keyring::{Holding, ImportAs, KeySet, NewKeySet, Refusal, Update};
 use zeroize::Zeroizing;
 
-use super::{Lifecycle, LifecycleError, Progress, Terms};
+use super::{Lifecycle, LifecycleError, Progress, TRIES, Terms};
 use crate::{
-    keys::ImportedKey,
+    keys::{Given, ImportedKey},
     vault::{Change, Request, SetEntry, SetName, VaultError},
 };
 
@@ -71,8 +71,8 @@ pub struct Revoked {
 
 /// A key to import.
 pub struct Import {
-    /// The JWK, zeroised when it is dropped.
-    pub jwk: Zeroizing<String>,
+    /// The key.
+    pub given: Given,
     /// How it enters.
     pub enters: ImportAs,
     /// Skip the waits.
@@ -88,7 +88,7 @@ impl fmt::Debug for Import {
 }
 
 impl Lifecycle {
-    fn terms<'a>(&self, mutation: &'a Mutation) -> Terms<'a> {
+    pub(super) fn terms<'a>(&self, mutation: &'a Mutation) -> Terms<'a> {
         let named = !mutation.request_id.is_empty();
         let request = named.then(|| {
             self.vault.request(
@@ -116,7 +116,7 @@ impl Lifecycle {
         }
     }
 
-    fn present(&self, name: &SetName) -> Result<Arc<SetEntry>, LifecycleError> {
+    pub(super) fn present(&self, name: &SetName) -> Result<Arc<SetEntry>, LifecycleError> {
         self.vault.get(name).ok_or(LifecycleError::NotFound)
     }
 
@@ -131,9 +131,20 @@ impl Lifecycle {
     ) -> Result<Arc<SetEntry>, LifecycleError> {
         let name = SetName::new(new.tenant.as_str(), new.name.as_str());
         let terms = self.terms(mutation);
-        match self.try_create(&name, new, &terms).await {
-            Ok(()) | Err(LifecycleError::Vault(VaultError::RequestDone)) => {}
-            Err(error) => return Err(error),
+        self.vault.refresh_shared().await?;
+        for tries in 1.. {
+            match self.try_create(&name, new.clone(), &terms).await {
+                Ok(()) => break,
+                Err(LifecycleError::Vault(VaultError::RequestDone)) => {
+                    self.vault.refresh_shared().await?;
+                    break;
+                }
+                // Another replica wrote meanwhile; most often another set.
+                Err(LifecycleError::Vault(VaultError::Conflict)) if tries < TRIES => {
+                    self.vault.refresh().await?;
+                }
+                Err(error) => return Err(error),
+            }
         }
         match self.advance(&name).await {
             Err(LifecycleError::Generation) => self.present(&name),
@@ -260,13 +271,14 @@ impl Lifecycle {
         import: Import,
         mutation: &Mutation,
     ) -> Result<(Arc<SetEntry>, String), LifecycleError> {
+        self.vault.refresh_shared().await?;
         let entry = self.present(name)?;
         let mut terms = self.terms(mutation);
         if let Some(Some(kid)) = self.earlier(terms.request.as_ref()).await? {
             return Ok((entry, kid));
         }
-        let (jwk, policy) = (import.jwk, entry.set.policy.clone());
-        let parsed = tokio::task::spawn_blocking(move || ImportedKey::parse(&jwk, &policy)).await;
+        let (given, policy) = (import.given, entry.set.policy.clone());
+        let parsed = tokio::task::spawn_blocking(move || ImportedKey::read(&given, &policy)).await;
         let parsed = parsed.map_err(|_panicked| LifecycleError::Generation)??;
         let data_key = self.vault.data_key(&name.tenant).await?;
         let fresh = parsed.into_fresh(&data_key)?;
@@ -315,7 +327,7 @@ impl Lifecycle {
 }
 
 /// A request that was executed before is no error: the present state is the answer.
-fn done_before(
+pub(super) fn done_before(
     written: Result<Arc<SetEntry>, LifecycleError>,
 ) -> Result<Option<Arc<SetEntry>>, LifecycleError> {
     match written {

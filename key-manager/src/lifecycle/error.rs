@@ -2,7 +2,7 @@
 
 use keyring::Refusal;
 
-use crate::{keys::ImportError, vault::VaultError};
+use crate::{audit::AuditError, keys::ImportError, vault::VaultError};
 
 /// Why a use case was not carried out.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -30,6 +30,9 @@ pub enum LifecycleError {
     /// No key could be generated. The present one stays.
     #[error("no key could be generated; nothing was changed, try again")]
     Generation,
+    /// The step cannot be recorded, so it is not done.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// The vault refuses or fails.
     #[error(transparent)]
     Vault(#[from] VaultError),

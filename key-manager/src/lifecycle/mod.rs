@@ -4,8 +4,12 @@
 //! back while the key is made, and everything is decided again.
 
 mod admin;
+mod destroy;
 mod error;
+mod evict;
+mod planned;
 mod progress;
+mod shares;
 
 use std::{
     collections::BTreeMap,
@@ -16,16 +20,20 @@ use keyring::{Context, KeySet, KeySpec, NewKey, Refusal, Span, Subscriber, Time,
 use service_kit::clock::SharedClock;
 
 use crate::{
+    audit::AuditLog,
     keys::{self, FreshKey, KeySource},
     metrics::Metrics,
     vault::{Change, Entering, Remembered, Request, SetEntry, SetName, Vault, VaultError},
 };
 
 pub use admin::{Import, Mutation, Overview, Revoked, Rotated, UpdateFn};
+pub use destroy::{Destruction, Scheduled};
 pub use error::LifecycleError;
+pub use evict::Evicted;
 pub use progress::Progress;
 
-const TRIES: usize = 8;
+/// How often a write is decided anew because another replica was faster.
+const TRIES: usize = 16;
 
 /// The record of an instance that never had a lease is kept as long as its start may take: it has signed and served nothing.
 const NEVER_LEASED: Span = Span::from_minutes(3);
@@ -38,6 +46,7 @@ pub struct Lifecycle {
     pub(crate) times: Times,
     pub(crate) metrics: Metrics,
     keys: Arc<dyn KeySource>,
+    audit: Option<AuditLog>,
     connected: Arc<Mutex<BTreeMap<String, usize>>>,
 }
 
@@ -66,8 +75,22 @@ impl Lifecycle {
             times,
             metrics,
             keys,
+            audit: None,
             connected: Arc::default(),
         }
+    }
+
+    /// The same use cases, with what they do recorded before it is done.
+    #[must_use]
+    pub fn recorded(mut self, audit: AuditLog) -> Self {
+        self.audit = Some(audit);
+        self
+    }
+
+    /// Where it is recorded what is done; `None` in tests of the use cases alone.
+    #[must_use]
+    pub fn audit(&self) -> Option<&AuditLog> {
+        self.audit.as_ref()
     }
 
     /// The vault below.
@@ -122,6 +145,7 @@ impl Lifecycle {
         mut candidate: Option<FreshKey>,
         decide: impl Fn(&KeySet, Option<NewKey>, &Context<'_>) -> Result<KeySet, Refusal>,
     ) -> Result<Arc<SetEntry>, LifecycleError> {
+        self.vault.refresh_shared().await?;
         for _ in 0..TRIES {
             match self
                 .try_write(name, &terms, candidate.as_ref(), &decide)
@@ -146,6 +170,7 @@ impl Lifecycle {
         decide: impl Fn(&KeySet, Option<NewKey>, &Context<'_>) -> Result<KeySet, Refusal>,
     ) -> Result<Arc<SetEntry>, LifecycleError> {
         let turn = self.vault.turn().await;
+        self.vault.refresh_instances().await?;
         if let Some(request) = &terms.request
             && self.is_done(request).await?.is_some()
         {
@@ -229,12 +254,14 @@ impl Lifecycle {
                 actor: "key-manager",
                 ..Terms::default()
             };
-            match self
+            let begun = self.record_planned(name, &action).await?;
+            let done = self
                 .write(name, terms, None, |set, key, ctx| {
                     keyring::apply(set, &action, key, ctx)
                 })
-                .await
-            {
+                .await;
+            self.record_done(begun, done.is_ok()).await;
+            match done {
                 Ok(_) => tracing::info!(
                     tenant = name.tenant,
                     key_set = name.name,

@@ -39,7 +39,13 @@ impl Lifecycle {
 
     fn progress(&self, name: &SetName, epoch: u64) -> Progress {
         let now = self.now();
-        let connected = |instance: &Instance| self.is_connected(&instance.subscriber.name);
+        // What has a lease may be connected to another replica of this one.
+        let elsewhere = |instance: &Instance| {
+            self.vault.is_shared() && instance.leased && instance.subscriber.is_live(now)
+        };
+        let connected = |instance: &Instance| {
+            self.is_connected(&instance.subscriber.name) || elsewhere(instance)
+        };
         let mut progress = Progress::default();
         for instance in self
             .vault

@@ -7,8 +7,25 @@ use super::{Batch, KeyStore, MAX_KEY, MemoryStore, Precondition, SqliteStore, St
 struct Engine {
     name: &'static str,
     store: Arc<dyn KeyStore>,
-    // Keeps the folder of the database until the test is over.
-    _folder: Option<tempfile::TempDir>,
+    // Keeps the folder of the database, or the cluster, until the test is over.
+    _kept: Box<dyn std::any::Any>,
+}
+
+#[cfg(feature = "etcd")]
+async fn etcd() -> Engine {
+    let cluster = testkit::EtcdCluster::start(1);
+    let store = super::EtcdStore::connect(super::EtcdOptions {
+        endpoints: cluster.endpoints(),
+        prefix: "contract/".to_owned(),
+        timeout: std::time::Duration::from_secs(20),
+        credentials: None,
+        user: None,
+    });
+    Engine {
+        name: "etcd",
+        store: Arc::new(store.await.unwrap()),
+        _kept: Box::new(cluster),
+    }
 }
 
 async fn engines() -> Vec<Engine> {
@@ -17,15 +34,17 @@ async fn engines() -> Vec<Engine> {
         .await
         .unwrap();
     vec![
+        #[cfg(feature = "etcd")]
+        etcd().await,
         Engine {
             name: "memory",
             store: Arc::new(MemoryStore::new()),
-            _folder: None,
+            _kept: Box::new(()),
         },
         Engine {
             name: "sqlite",
             store: Arc::new(sqlite),
-            _folder: Some(folder),
+            _kept: Box::new(folder),
         },
     ]
 }
@@ -149,6 +168,91 @@ async fn scans_keep_to_their_prefix_in_order_and_in_pages() {
             "{name}: `after` before the prefix"
         );
         assert_eq!(store.scan("nothing/", None, 9).await.unwrap(), [], "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_scan_of_many_pages_has_each_entry_once() {
+    for Engine { name, store, .. } in &engines().await {
+        let key = |number: usize| format!("many/{number:04}");
+        for hundred in 0..3 {
+            let batch = (hundred * 100..hundred * 100 + 100)
+                .fold(Batch::new(), |batch, number| batch.put(key(number), "v"));
+            store.commit(batch).await.unwrap();
+        }
+        let found = store.scan("many/", None, 1_000).await.unwrap();
+        let found: Vec<String> = found.into_iter().map(|entry| entry.key).collect();
+        assert_eq!(found, (0..300).map(key).collect::<Vec<_>>(), "{name}");
+        let some = store.scan("many/", Some("many/0099"), 150).await.unwrap();
+        assert_eq!(some.len(), 150, "{name}");
+        assert_eq!(some[0].key, "many/0100", "{name}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_newer_than_a_commit_is_read_and_nothing_older() {
+    for Engine { name, store, .. } in &engines().await {
+        let old = Batch::new().put("set/a", "1").put("set/b", "1");
+        let since = store.commit(old).await.unwrap();
+        let new = Batch::new().put("set/b", "2").put("other", "2");
+        store.commit(new).await.unwrap();
+        let last = store.commit(Batch::new().put("set/c", "3")).await.unwrap();
+        let newer = store.newer("set/", since).await.unwrap();
+        let keys: Vec<&str> = newer
+            .entries
+            .iter()
+            .map(|entry| entry.key.as_str())
+            .collect();
+        assert_eq!(keys, ["set/b", "set/c"], "{name}");
+        assert!(newer.commit >= last, "{name}: {} {last}", newer.commit);
+        let again = store.newer("set/", newer.commit).await.unwrap();
+        assert_eq!(again.entries, [], "{name}");
+        assert_eq!(
+            store.newer("set/", 0).await.unwrap().entries.len(),
+            3,
+            "{name}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn of_two_writes_of_a_key_in_one_batch_the_last_put_stays() {
+    for Engine { name, store, .. } in &engines().await {
+        let batch = Batch::new().put("a", "1").delete("a").put("a", "2");
+        store.commit(batch).await.unwrap();
+        assert_eq!(store.get("a").await.unwrap().unwrap().value, b"2", "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_conflict_names_the_entry_that_is_not_as_expected() {
+    for Engine { name, store, .. } in &engines().await {
+        let first = store
+            .commit(Batch::new().put("a", "1").put("b", "1"))
+            .await
+            .unwrap();
+        let batch = Batch::new()
+            .check("a", Precondition::Revision(first))
+            .check("b", Precondition::Absent)
+            .put("a", "2");
+        let refused = store.commit(batch).await.unwrap_err();
+        assert!(
+            matches!(&refused, StoreError::Conflict { key } if key == "b"),
+            "{name}: {refused}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn every_commit_has_a_higher_number_even_an_empty_one() {
+    for Engine { name, store, .. } in &engines().await {
+        let first = store.commit(Batch::new().put("a", "1")).await.unwrap();
+        let second = store.commit(Batch::new()).await.unwrap();
+        let third = store.commit(Batch::new().delete("a")).await.unwrap();
+        assert!(
+            first < second && second < third,
+            "{name}: {first} {second} {third}"
+        );
     }
 }
 

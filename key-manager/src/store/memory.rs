@@ -99,6 +99,10 @@ impl KeyStore for MemoryStore {
         Ok(commit)
     }
 
+    fn remains(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     fn watch(&self) -> watch::Receiver<u64> {
         self.commits.subscribe()
     }

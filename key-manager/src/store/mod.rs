@@ -3,7 +3,11 @@
 //! Engines know nothing of key sets, sealing or epochs: those sit above, once, in [`crate::vault`]. What an engine promises is
 //! written as one contract suite (`store/contract.rs`) that each of them passes.
 
+#[cfg(feature = "etcd")]
+mod etcd;
 mod memory;
+mod migrate;
+mod open;
 mod sqlite;
 
 #[cfg(test)]
@@ -14,11 +18,22 @@ use std::{fmt, sync::Arc};
 use async_trait::async_trait;
 use tokio::sync::watch;
 
+#[cfg(feature = "etcd")]
+pub use etcd::{EtcdOptions, EtcdStore};
 pub use memory::MemoryStore;
+pub use migrate::{MigrateError, Migration, Progress, migrate, release};
+pub(crate) use open::look;
+pub use open::{OpenError, open};
 pub use sqlite::{SqliteStore, peek};
 
 /// The longest key of an entry, in bytes.
 pub const MAX_KEY: usize = 512;
+
+/// The entry that says that a store was moved, or is being moved, to another one: nobody may use it any more.
+pub const MOVED: &str = "moved";
+
+/// Entries in one page of a read from end to end.
+const PAGE: usize = 500;
 
 /// One entry as it is stored.
 #[derive(Clone, PartialEq, Eq)]
@@ -99,7 +114,7 @@ impl Batch {
         self
     }
 
-    /// Leaves no copy of what this batch deletes in the engine's own files, as far as the engine can.
+    /// Leaves no copy of what this batch deletes or overwrites in the engine's own files, as far as the engine can.
     #[must_use]
     pub fn erase(mut self) -> Self {
         self.erase = true;
@@ -136,9 +151,20 @@ pub enum StoreError {
     /// What is stored cannot be read.
     #[error("the store is damaged: {0}")]
     Damaged(Arc<str>),
-    /// The request cannot be stored by any engine.
+    /// The request cannot be stored, now or later.
     #[error("the store refuses the request: {0}")]
     Refused(Arc<str>),
+    /// The store does not let us in.
+    #[error("the store refuses access: {0}")]
+    Denied(Arc<str>),
+    /// What is read was compacted away meanwhile: the read begins anew.
+    #[error("the history that is read was compacted away: begin anew")]
+    Compacted,
+    /// The store was moved to another one.
+    #[error(
+        "the store was moved, or is being moved, to another one: use that, or `key-manager store release` where the move was given up"
+    )]
+    Moved,
 }
 
 impl StoreError {
@@ -155,7 +181,16 @@ impl StoreError {
     }
 }
 
-/// Four verbs.
+/// What was written after some commit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Newer {
+    /// Entries as they are, in the order of their keys. What was deleted is not among them.
+    pub entries: Vec<Entry>,
+    /// Everything up to this commit is in it.
+    pub commit: u64,
+}
+
+/// Four verbs, and what those need who share a store.
 #[async_trait]
 pub trait KeyStore: fmt::Debug + Send + Sync + 'static {
     /// Reads one entry.
@@ -178,11 +213,50 @@ pub trait KeyStore: fmt::Debug + Send + Sync + 'static {
     /// Executes a batch and gives the number of its commit. What it wrote survives the end of the process and of the machine.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] where a precondition does not hold; then nothing was written.
+    /// [`StoreError::Conflict`] where a precondition does not hold; then nothing was written. After [`StoreError::Unavailable`] it
+    /// may have been written or not, as a whole.
     async fn commit(&self, batch: Batch) -> Result<u64, StoreError>;
 
-    /// The number of the last commit, as it rises.
+    /// Where copies of what was erased stay nevertheless, and what erases them there, a sentence each. What stands here is
+    /// right for an engine that keeps history in a replicated log.
+    fn remains(&self) -> &'static [&'static str] {
+        &[
+            "etcd keeps old revisions: they are gone after compaction, and from the files of every member after its defragmentation",
+            "raft logs and snapshots of every member hold the write: they are gone when the member has purged those files",
+        ]
+    }
+
+    /// The number of the last commit, as it rises, whoever commits.
     fn watch(&self) -> watch::Receiver<u64>;
+
+    /// Reads the entries whose keys begin with `prefix` and that were written after the commit `since`. It sees every commit
+    /// that ended, in any process, before the call began.
+    ///
+    /// # Errors
+    /// [`StoreError`], never [`StoreError::Conflict`].
+    async fn newer(&self, prefix: &str, since: u64) -> Result<Newer, StoreError> {
+        let commit = *self.watch().borrow();
+        let mut newer = Newer {
+            entries: Vec::new(),
+            commit,
+        };
+        let mut after: Option<String> = None;
+        loop {
+            let page = self.scan(prefix, after.as_deref(), PAGE).await?;
+            let Some(last) = page.last() else {
+                return Ok(newer);
+            };
+            after = Some(last.key.clone());
+            newer
+                .entries
+                .extend(page.into_iter().filter(|entry| entry.revision > since));
+        }
+    }
+
+    /// Whether other processes may write to it at the same time.
+    fn is_shared(&self) -> bool {
+        false
+    }
 }
 
 fn checked_key(key: &str) -> Result<(), StoreError> {

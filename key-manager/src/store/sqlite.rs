@@ -198,6 +198,12 @@ impl KeyStore for SqliteStore {
         Ok(commit)
     }
 
+    fn remains(&self) -> &'static [&'static str] {
+        &[
+            "blocks that the file system or the disk has set aside (snapshots, copy on write, wear levelling) may hold old pages of the database: they are gone when those are discarded",
+        ]
+    }
+
     fn watch(&self) -> watch::Receiver<u64> {
         self.commits.subscribe()
     }
@@ -258,6 +264,8 @@ fn prepare(connection: &Connection) -> rusqlite::Result<u64> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // In exclusive mode the lock is taken by the first write and kept.
     connection.execute_batch("BEGIN IMMEDIATE; UPDATE commits SET count = count; COMMIT;")?;
+    // A process that was killed between an erasure and the end of its log left pages there that were overwritten.
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
     connection.query_row("SELECT count FROM commits", [], |row| unsigned(row, 0))
 }
 

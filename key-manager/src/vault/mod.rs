@@ -10,14 +10,17 @@
 //! | `material/<tenant>/<digest>` | the kid that has the material: the same key does not enter twice |
 //! | `changed/<epoch>` | the set that this epoch wrote |
 //! | `request/<digest>`, `request-at/<time>/<digest>` | what a `request_id` did, for a day |
+//! | `audit-key`, `audit/<chain>` | the key of the audit log, sealed; the newest checkpoint of each of its chains |
 //! | `subscriber/<digest>` | an instance: acks, lease, clock; moves no epoch |
 //!
 //! A write of a key set is one transaction over all of these that it touches, and moves the epoch by one. Reads never touch the
 //! store, but for sealed keys.
 
+mod audit;
 mod envelope;
 mod error;
 mod heads;
+mod load;
 mod request;
 mod set;
 mod subscriber;
@@ -38,7 +41,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     seal::{DataKey, KekError, KeyEncryptionKey, fresh_key},
-    store::{Batch, Entry, KeyStore, Precondition},
+    store::{Batch, Entry, KeyStore, MOVED, Precondition, StoreError},
 };
 
 pub use error::VaultError;
@@ -126,6 +129,12 @@ impl Vault {
         self.view().epoch
     }
 
+    /// Whether other processes may write to the store at the same time.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.store.is_shared()
+    }
+
     /// The epoch as it rises.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<u64> {
@@ -179,47 +188,6 @@ impl Vault {
             vault: Arc::clone(self),
             _turn: Arc::clone(&self.turn).lock_owned().await,
         }
-    }
-
-    /// Takes in what other replicas wrote.
-    ///
-    /// # Errors
-    /// [`VaultError`].
-    pub async fn refresh(&self) -> Result<(), VaultError> {
-        let _turn = self.turn.lock().await;
-        let stored = self.read_epoch().await?;
-        if stored
-            .as_ref()
-            .map(|(_, head)| head.epoch)
-            .unwrap_or_default()
-            == self.epoch()
-        {
-            return Ok(());
-        }
-        let mut changed = Vec::new();
-        let mut after = changed_key(self.epoch());
-        loop {
-            let page = self.store.scan("changed/", Some(&after), PAGE).await?;
-            let Some(last) = page.last() else { break };
-            after.clone_from(&last.key);
-            for entry in &page {
-                let key = String::from_utf8_lossy(&entry.value).into_owned();
-                let set = self
-                    .store
-                    .get(&key)
-                    .await?
-                    .ok_or_else(|| VaultError::damaged(&key, "is missing"))?;
-                changed.push(self.read_set(&set).await?);
-            }
-        }
-        let (revision, head) = stored.ok_or_else(|| VaultError::damaged(EPOCH, "is missing"))?;
-        {
-            let mut view = self.view_mut();
-            view.take(changed, head.epoch, revision);
-            view.heads.verify(head.epoch, &head.heads)?;
-        }
-        self.epochs.send_replace(head.epoch);
-        Ok(())
     }
 
     /// Opens a private key (PKCS#8 DER) or secret. `None` for public keys, and for those that are destroyed by now.
@@ -279,6 +247,18 @@ impl Vault {
         }
     }
 
+    /// Where copies of an erased key stay, and what erases them there: those of the engine, then backups.
+    #[must_use]
+    pub fn remains(&self) -> Vec<String> {
+        let engine = self.store.remains().iter();
+        engine
+            .chain(&[
+                "backups made before hold the sealed key: it is gone from them when they are deleted, or when the key-encryption key that they are sealed with is destroyed",
+            ])
+            .map(|sentence| (*sentence).to_owned())
+            .collect()
+    }
+
     /// The tenant's data key; a fresh one, with its wrapped form, where it has none yet.
     async fn data_key_or_fresh(
         &self,
@@ -329,48 +309,6 @@ impl Vault {
         known.insert(tenant.to_owned(), Arc::clone(key));
     }
 
-    async fn load_sets(&self) -> Result<(), VaultError> {
-        let stored = self.read_epoch().await?;
-        let mut loaded = Vec::new();
-        let mut after: Option<String> = None;
-        loop {
-            let page = self.store.scan("set/", after.as_deref(), PAGE).await?;
-            let Some(last) = page.last() else { break };
-            after = Some(last.key.clone());
-            for entry in &page {
-                loaded.push(self.read_set(entry).await?);
-            }
-        }
-        let (revision, epoch) = match stored {
-            Some((revision, head)) => {
-                let mut view = self.view_mut();
-                view.take(loaded, head.epoch, revision);
-                view.heads.verify(head.epoch, &head.heads)?;
-                (revision, head.epoch)
-            }
-            None if loaded.is_empty() => (0, 0),
-            None => return Err(VaultError::damaged(EPOCH, "is missing")),
-        };
-        self.view_mut().start_at(epoch, revision);
-        self.epochs.send_replace(epoch);
-        Ok(())
-    }
-
-    async fn read_epoch(&self) -> Result<Option<(u64, heads::Head)>, VaultError> {
-        let Some(entry) = self.store.get(EPOCH).await? else {
-            return Ok(None);
-        };
-        let head = heads::Head::read(&self.root, &entry.value)?;
-        Ok(Some((entry.revision, head)))
-    }
-
-    async fn read_set(&self, entry: &Entry) -> Result<SetEntry, VaultError> {
-        let name = SetName::of_key(&entry.key)
-            .ok_or_else(|| VaultError::damaged(&entry.key, "names no set"))?;
-        let data_key = self.data_key(&name.tenant).await?;
-        SetEntry::read(&name, entry, &data_key)
-    }
-
     fn view(&self) -> RwLockReadGuard<'_, View> {
         self.view.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -384,25 +322,37 @@ async fn open_root(
     store: &dyn KeyStore,
     kek: &dyn KeyEncryptionKey,
 ) -> Result<DataKey, VaultError> {
-    if let Some(root) = store.get(ROOT).await? {
-        let key = kek
-            .unwrap("", &root.value)
-            .await
-            .map_err(|_refused| KekError::Wrong)?;
-        return Ok(DataKey::new(&key)?);
+    if store.get(MOVED).await?.is_some() {
+        return Err(VaultError::Store(StoreError::Moved));
     }
-    if !store.scan("", None, 1).await?.is_empty() {
-        return Err(VaultError::damaged(ROOT, "is missing"));
+    // Other replicas may begin on the same empty store; one of them makes the root.
+    let empty = store.scan("", None, 1).await?.is_empty();
+    if let Some(root) = store.get(ROOT).await? {
+        return open_root_key(kek, &root).await;
+    }
+    if !empty {
+        return Err(VaultError::damaged(
+            ROOT,
+            "is missing: it was removed, or a move into this store did not come to its end",
+        ));
     }
     let key = fresh_key()?;
     let wrapped = kek.wrap("", &key).await?;
-    store
-        .commit(
-            Batch::new()
-                .check(ROOT, Precondition::Absent)
-                .put(ROOT, wrapped),
-        )
-        .await?;
+    let batch = Batch::new()
+        .check(ROOT, Precondition::Absent)
+        .put(ROOT, wrapped);
+    match (store.commit(batch).await, store.get(ROOT).await?) {
+        (Ok(_), _) => Ok(DataKey::new(&key)?),
+        (Err(error), Some(root)) if error.is_conflict() => open_root_key(kek, &root).await,
+        (Err(error), _) => Err(error.into()),
+    }
+}
+
+async fn open_root_key(kek: &dyn KeyEncryptionKey, root: &Entry) -> Result<DataKey, VaultError> {
+    let key = kek
+        .unwrap("", &root.value)
+        .await
+        .map_err(|_refused| KekError::Wrong)?;
     Ok(DataKey::new(&key)?)
 }
 

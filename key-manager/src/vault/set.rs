@@ -204,6 +204,22 @@ pub(super) fn claims(
         .put(&key, sealed.unwrap_or_default())
 }
 
+/// Erases the sealed keys of versions that are destroyed with this change. The entries stay, empty, and so do those of the
+/// materials: neither kid nor key enters again.
+pub(super) fn erasures(batch: Batch, change: &Change) -> Batch {
+    let before = change.replaces.as_ref().map(|old| &old.set);
+    let destroyed_now = |version: &&Version| {
+        before
+            .and_then(|set| set.version(&version.kid))
+            .is_some_and(|old| old.state != State::Destroyed)
+    };
+    let destroyed = change.set.in_state(State::Destroyed).filter(destroyed_now);
+    destroyed.fold(batch, |batch, version| {
+        let key = blob_key(&change.set.tenant, &version.kid);
+        batch.put(key, "").erase()
+    })
+}
+
 pub(super) fn blob_key(tenant: &str, kid: &str) -> String {
     format!("key/{tenant}/{kid}")
 }

@@ -9,13 +9,15 @@ use std::{
 use keyring::Subscriber;
 use serde::{Deserialize, Serialize};
 use service_kit::grants::KeySetGlob;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 
 use super::{PAGE, SetName, TRIES, Vault, VaultError, envelope, set::digest};
 use crate::{
     seal::{DataKey, RecordBinding},
     store::{Batch, Entry, Precondition},
 };
+
+const PREFIX: &str = "subscriber/";
 
 /// One start of an instance: who it is, and what it has acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +65,13 @@ impl Scope {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.values().all(Vec::is_empty)
+    }
+
+    /// Its globs, each as `tenant/glob`.
+    pub fn globs(&self) -> impl Iterator<Item = String> {
+        self.0
+            .iter()
+            .flat_map(|(tenant, globs)| globs.iter().map(move |glob| format!("{tenant}/{glob}")))
     }
 
     /// Its tenants.
@@ -120,6 +129,8 @@ type Known = BTreeMap<String, (Arc<Instance>, u64)>;
 pub(super) struct Instances {
     known: RwLock<Known>,
     changes: watch::Sender<u64>,
+    /// Every record up to this commit is known.
+    read_to: Mutex<u64>,
 }
 
 impl Default for Instances {
@@ -127,6 +138,7 @@ impl Default for Instances {
         Self {
             known: RwLock::default(),
             changes: watch::Sender::new(0),
+            read_to: Mutex::default(),
         }
     }
 }
@@ -214,13 +226,14 @@ impl Vault {
             return Ok(());
         };
         let key = key(name);
-        self.store
-            .commit(
-                Batch::new()
-                    .check(&key, Precondition::Revision(revision))
-                    .delete(&key),
-            )
-            .await?;
+        let batch = Batch::new()
+            .check(&key, Precondition::Revision(revision))
+            .delete(&key);
+        match self.store.commit(batch).await {
+            // Another replica has changed or forgotten it.
+            Err(error) if error.is_conflict() => return self.reload_instance(name).await,
+            done => done?,
+        };
         self.instances
             .known
             .write()
@@ -229,13 +242,32 @@ impl Vault {
         Ok(())
     }
 
+    /// Takes in the records that other replicas wrote: whatever was stored before this call is known after it. Acks reach one
+    /// replica and any may act, so this comes before every decision that counts them. A record that another replica has forgotten stays
+    /// known until it is forgotten here too; its lease has ended, so it holds nothing up.
+    ///
+    /// # Errors
+    /// [`VaultError`].
+    pub async fn refresh_instances(&self) -> Result<(), VaultError> {
+        if !self.store.is_shared() {
+            return Ok(());
+        }
+        let mut read_to = self.instances.read_to.lock().await;
+        let newer = self.store.newer(PREFIX, *read_to).await?;
+        for entry in &newer.entries {
+            let (name, instance) = read(&self.root, entry)?;
+            self.know(&name, instance, entry.revision);
+        }
+        *read_to = newer.commit;
+        Ok(())
+    }
+
     pub(super) async fn load_instances(&self) -> Result<(), VaultError> {
+        let commit = *self.store.watch().borrow();
+        *self.instances.read_to.lock().await = commit;
         let mut after: Option<String> = None;
         loop {
-            let page = self
-                .store
-                .scan("subscriber/", after.as_deref(), PAGE)
-                .await?;
+            let page = self.store.scan(PREFIX, after.as_deref(), PAGE).await?;
             let Some(last) = page.last() else {
                 return Ok(());
             };
@@ -287,18 +319,18 @@ impl Vault {
                 .is_none_or(|(_, present)| *present < revision);
             if newer {
                 known.insert(name.to_owned(), (Arc::clone(&instance), revision));
+                self.instances
+                    .changes
+                    .send_modify(|count| *count = count.wrapping_add(1));
             }
         }
-        self.instances
-            .changes
-            .send_modify(|count| *count = count.wrapping_add(1));
         instance
     }
 }
 
 /// Identities may be longer than a key of the store, and the entry is not read by its key alone: the name is in the record.
 fn key(name: &str) -> String {
-    format!("subscriber/{}", digest(name.as_bytes()))
+    format!("{PREFIX}{}", digest(name.as_bytes()))
 }
 
 fn place(name: &str) -> RecordBinding<'_> {

@@ -1,3 +1,4 @@
+mod shared;
 mod writes;
 
 use std::{sync::Arc, time::Duration};

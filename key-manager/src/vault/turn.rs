@@ -136,6 +136,7 @@ impl Turn {
         if let Some(request) = &change.request {
             batch = vault.remember(batch, request).await?;
         }
+        batch = set::erasures(batch, &change);
         let commit =
             vault.store.commit(batch).await.map_err(|error| {
                 VaultError::of_write(error, &set_key, change.replaces.is_none())

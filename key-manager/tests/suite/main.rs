@@ -9,6 +9,13 @@
 )]
 
 mod admin;
+mod audit;
+mod budgets;
 mod feed;
+#[cfg(feature = "etcd")]
+mod migration;
+mod operations;
 mod process;
+#[cfg(feature = "etcd")]
+mod replicas;
 mod support;

@@ -171,6 +171,7 @@ fn every_mistake_is_named() {
             "tls.key",
             "tls.ca",
             "policy.file",
+            "store",
             "kek"
         ]
     );

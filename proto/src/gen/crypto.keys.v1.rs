@@ -116,6 +116,15 @@ pub struct KeyVersion {
     /// The public JWK. Empty for symmetric keys.
     #[prost(string, tag = "10")]
     pub public_jwk: ::prost::alloc::string::String,
+    /// When its material is to be erased; absent = no destruction is scheduled.
+    #[prost(message, optional, tag = "11")]
+    pub destroy_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// When its material was erased.
+    #[prost(message, optional, tag = "12")]
+    pub destroyed_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// How many encryptions its instances have been granted, of 2^32; 0 for keys whose mode needs no budget.
+    #[prost(uint64, tag = "13")]
+    pub invocations_granted: u64,
 }
 /// A step that skipped its waits.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -295,6 +304,15 @@ pub struct ImportKeyRequest {
     /// Refuses (ABORTED) when the set has another revision. 0 = any.
     #[prost(uint64, tag = "8")]
     pub expected_revision: u64,
+    /// Instead of `jwk`: a private key as PKCS#8, DER or PEM (`PRIVATE KEY`, unencrypted), at most 16 KiB. A missing public half is computed.
+    #[prost(bytes = "vec", tag = "9")]
+    pub pkcs8: ::prost::alloc::vec::Vec<u8>,
+    /// The key id of a key in `pkcs8`, 1-128 printable ASCII characters. Empty = its RFC 7638 thumbprint.
+    #[prost(string, tag = "10")]
+    pub kid: ::prost::alloc::string::String,
+    /// The algorithm (JWA) of a key in `pkcs8`. Empty = the set's.
+    #[prost(string, tag = "11")]
+    pub algorithm: ::prost::alloc::string::String,
 }
 /// The set with the imported key.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -405,6 +423,9 @@ pub struct Ack {
     /// Keys with a signature still being made.
     #[prost(string, repeated, tag = "4")]
     pub in_flight_kids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// What was encrypted so far with keys that have an invocation budget, where it rose.
+    #[prost(message, repeated, tag = "5")]
+    pub invocations: ::prost::alloc::vec::Vec<Invocations>,
 }
 /// Asks for a lease; counts from the moment at which it was sent.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -424,6 +445,9 @@ pub struct Renewal {
     /// Keys with a signature still being made.
     #[prost(string, repeated, tag = "5")]
     pub in_flight_kids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// What was encrypted so far with keys that have an invocation budget, where it rose.
+    #[prost(message, repeated, tag = "6")]
+    pub invocations: ::prost::alloc::vec::Vec<Invocations>,
 }
 /// The latest expiry that a key has signed.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -605,6 +629,245 @@ pub struct FedVersion {
     /// protected header. Empty where the instance is not to hold it: a Prepared asymmetric signing key, and every key that has left service.
     #[prost(string, tag = "5")]
     pub wrapped_key: ::prost::alloc::string::String,
+    /// How many encryptions this instance may make with the key since its start; only for keys that have an invocation budget: those whose mode draws
+    /// random 96-bit IVs (`dir` with GCM, A\*GCMKW). When they are used up the instance stops encrypting with the key.
+    #[prost(uint64, tag = "6")]
+    pub invocations: u64,
+}
+/// How many encryptions a key has made since the instance's start.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Invocations {
+    /// The tenant of the key.
+    #[prost(string, tag = "1")]
+    pub tenant: ::prost::alloc::string::String,
+    /// The key.
+    #[prost(string, tag = "2")]
+    pub kid: ::prost::alloc::string::String,
+    /// How many.
+    #[prost(uint64, tag = "3")]
+    pub used: u64,
+}
+/// Which key to destroy, and when.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DestroyKeyRequest {
+    /// The tenant; empty = `default`.
+    #[prost(string, tag = "1")]
+    pub tenant: ::prost::alloc::string::String,
+    /// The set.
+    #[prost(string, tag = "2")]
+    pub key_set: ::prost::alloc::string::String,
+    /// The key: Retired or Revoked. Anything else is INVALID_ARGUMENT on `kid`.
+    #[prost(string, tag = "3")]
+    pub kid: ::prost::alloc::string::String,
+    /// From the request to the destruction: 60 s to 366 d, absent = 7 d. For a Retired key not before the end of its hint window. A later request replaces the date.
+    #[prost(message, optional, tag = "4")]
+    pub wait: ::core::option::Option<::prost_types::Duration>,
+    /// Calls the scheduled destruction off; `wait` is left out then.
+    #[prost(bool, tag = "5")]
+    pub cancel: bool,
+    /// Makes a retry harmless.
+    #[prost(string, tag = "6")]
+    pub request_id: ::prost::alloc::string::String,
+    /// Refuses (ABORTED) when the set has another revision. 0 = any.
+    #[prost(uint64, tag = "7")]
+    pub expected_revision: u64,
+}
+/// The scheduled, called off or executed destruction.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DestroyKeyResponse {
+    /// As stored.
+    #[prost(message, optional, tag = "1")]
+    pub key_set: ::core::option::Option<KeySet>,
+    /// When the material is erased; absent where it is not to be, or is already.
+    #[prost(message, optional, tag = "2")]
+    pub destroy_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Where copies of the sealed material stay after that date, and what erases them there, a sentence each.
+    #[prost(string, repeated, tag = "3")]
+    pub remains: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// Which instances to list.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListSubscribersRequest {
+    /// At most so many; 0 = 100, at most 1,000.
+    #[prost(int32, tag = "1")]
+    pub page_size: i32,
+    /// From the answer before; empty = from the start.
+    #[prost(string, tag = "2")]
+    pub page_token: ::prost::alloc::string::String,
+    /// Only those whose lease has not run out.
+    #[prost(bool, tag = "3")]
+    pub live_only: bool,
+}
+/// A page of instances.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListSubscribersResponse {
+    /// By name.
+    #[prost(message, repeated, tag = "1")]
+    pub subscribers: ::prost::alloc::vec::Vec<Subscriber>,
+    /// Empty = this was the last page.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// One start of an instance of the crypto-service.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Subscriber {
+    /// Its name: the identity of its certificate, `#`, and 128 random bits made at its start.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// The identity of its certificate.
+    #[prost(string, tag = "2")]
+    pub caller: ::prost::alloc::string::String,
+    /// The key sets that it is fed, as `tenant/glob`.
+    #[prost(string, repeated, tag = "3")]
+    pub scope: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The highest epoch that it has acknowledged; 0 = none.
+    #[prost(uint64, tag = "4")]
+    pub acked_epoch: u64,
+    /// Until when it may verify and serve JWK Sets.
+    #[prost(message, optional, tag = "5")]
+    pub lease_end: ::core::option::Option<::prost_types::Timestamp>,
+    /// Whether the lease has not run out.
+    #[prost(bool, tag = "6")]
+    pub live: bool,
+    /// Whether it has a stream to the key-manager that answers.
+    #[prost(bool, tag = "7")]
+    pub connected: bool,
+    /// Its clock minus the key-manager's at its last ack.
+    #[prost(message, optional, tag = "8")]
+    pub clock_offset: ::core::option::Option<::prost_types::Duration>,
+    /// When it was evicted; absent = it was not.
+    #[prost(message, optional, tag = "9")]
+    pub evicted_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Whether its lease was ended with `force`.
+    #[prost(bool, tag = "10")]
+    pub evicted_by_force: bool,
+}
+/// Which instance to evict.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EvictSubscriberRequest {
+    /// Its full name, as `ListSubscribers` gives it.
+    #[prost(string, tag = "1")]
+    pub subscriber: ::prost::alloc::string::String,
+    /// Says that the instance is dead: its lease ends at once, and promotions wait for it no more. If it is alive, it goes on with what it holds until its lease ends.
+    #[prost(bool, tag = "2")]
+    pub force: bool,
+}
+/// The evicted instance.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EvictSubscriberResponse {
+    /// As stored.
+    #[prost(message, optional, tag = "1")]
+    pub subscriber: ::core::option::Option<Subscriber>,
+    /// What this may break, a sentence each; empty where the lease runs out by itself.
+    #[prost(string, repeated, tag = "2")]
+    pub may_have_broken: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// Which entries to read. Empty fields match everything.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct QueryAuditRequest {
+    /// The tenant.
+    #[prost(string, tag = "1")]
+    pub tenant: ::prost::alloc::string::String,
+    /// The key set.
+    #[prost(string, tag = "2")]
+    pub key_set: ::prost::alloc::string::String,
+    /// Who acted: the name in the caller's certificate, or `key-manager` for planned steps.
+    #[prost(string, tag = "3")]
+    pub caller: ::prost::alloc::string::String,
+    /// What was done: the name of the rpc, or `Promote`, `Retire`, `Destroy` for planned steps.
+    #[prost(string, tag = "4")]
+    pub act: ::prost::alloc::string::String,
+    /// What came of it.
+    #[prost(enumeration = "AuditOutcome", tag = "5")]
+    pub outcome: i32,
+    /// Not before.
+    #[prost(message, optional, tag = "6")]
+    pub from: ::core::option::Option<::prost_types::Timestamp>,
+    /// Before.
+    #[prost(message, optional, tag = "7")]
+    pub until: ::core::option::Option<::prost_types::Timestamp>,
+    /// At most so many; 0 = 100, at most 1,000. A page may hold fewer, and none, while there are more: only an empty `next_page_token` ends.
+    #[prost(int32, tag = "8")]
+    pub page_size: i32,
+    /// From the answer before; empty = from the start.
+    #[prost(string, tag = "9")]
+    pub page_token: ::prost::alloc::string::String,
+}
+/// A page of the audit log.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct QueryAuditResponse {
+    /// Oldest first.
+    #[prost(message, repeated, tag = "1")]
+    pub entries: ::prost::alloc::vec::Vec<AuditEntry>,
+    /// Empty = this was the last page.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+    /// The newest signed checkpoint of each chain that the store knows, those of other replicas included. With one of them kept elsewhere,
+    /// `cryptoctl audit verify` finds a log that was cut off before it.
+    #[prost(message, repeated, tag = "3")]
+    pub checkpoints: ::prost::alloc::vec::Vec<AuditCheckpoint>,
+    /// The public JWK that verifies them.
+    #[prost(string, tag = "4")]
+    pub public_jwk: ::prost::alloc::string::String,
+}
+/// A signed statement about a chain of audit entries.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AuditCheckpoint {
+    /// The chain.
+    #[prost(string, tag = "1")]
+    pub chain: ::prost::alloc::string::String,
+    /// The number of its last entry that this covers.
+    #[prost(uint64, tag = "2")]
+    pub seq: u64,
+    /// A JWS in compact form (EdDSA) over chain, number, the entry's hash and the time.
+    #[prost(string, tag = "3")]
+    pub jws: ::prost::alloc::string::String,
+}
+/// One entry of the audit log. It holds names and outcomes, never a key, a token or a claim value.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AuditEntry {
+    /// The chain that it stands in.
+    #[prost(string, tag = "1")]
+    pub chain: ::prost::alloc::string::String,
+    /// Its number in the chain, from 1.
+    #[prost(uint64, tag = "2")]
+    pub seq: u64,
+    /// When it was written.
+    #[prost(message, optional, tag = "3")]
+    pub at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Who acted.
+    #[prost(string, tag = "4")]
+    pub caller: ::prost::alloc::string::String,
+    /// What was done.
+    #[prost(string, tag = "5")]
+    pub act: ::prost::alloc::string::String,
+    /// The tenant; empty where the act is on none.
+    #[prost(string, tag = "6")]
+    pub tenant: ::prost::alloc::string::String,
+    /// The key set; empty where the act is on none.
+    #[prost(string, tag = "7")]
+    pub key_set: ::prost::alloc::string::String,
+    /// The key, or the instance, that it was about; empty where neither.
+    #[prost(string, tag = "8")]
+    pub subject: ::prost::alloc::string::String,
+    /// The request's id.
+    #[prost(string, tag = "9")]
+    pub request_id: ::prost::alloc::string::String,
+    /// Whether waits or checks were skipped.
+    #[prost(bool, tag = "10")]
+    pub force: bool,
+    /// What came of it.
+    #[prost(enumeration = "AuditOutcome", tag = "11")]
+    pub outcome: i32,
+    /// The reason of a refusal or failure, as in `google.rpc.ErrorInfo`.
+    #[prost(string, tag = "12")]
+    pub reason: ::prost::alloc::string::String,
+    /// The fields that were refused.
+    #[prost(string, repeated, tag = "13")]
+    pub fields: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The number of the entry that began the act.
+    #[prost(uint64, tag = "14")]
+    pub of: u64,
 }
 /// What the keys of a set are for. The uses are walls: no rpc of one use touches keys of another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -778,6 +1041,51 @@ impl HoldingReason {
             "HOLDING_REASON_ACK" => Some(Self::Ack),
             "HOLDING_REASON_LEAD" => Some(Self::Lead),
             "HOLDING_REASON_CLOCK" => Some(Self::Clock),
+            _ => None,
+        }
+    }
+}
+/// What came of an act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum AuditOutcome {
+    /// In a request: any. In an entry: not used.
+    Unspecified = 0,
+    /// The act was granted and is about to be done. Written before it takes effect.
+    Begun = 1,
+    /// It was done.
+    Done = 2,
+    /// It was not: fields, grant or lifecycle forbid it.
+    Refused = 3,
+    /// It failed, and where the store did not answer it may have been done: the key set says.
+    Failed = 4,
+    /// A read was granted.
+    Read = 5,
+}
+impl AuditOutcome {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "AUDIT_OUTCOME_UNSPECIFIED",
+            Self::Begun => "AUDIT_OUTCOME_BEGUN",
+            Self::Done => "AUDIT_OUTCOME_DONE",
+            Self::Refused => "AUDIT_OUTCOME_REFUSED",
+            Self::Failed => "AUDIT_OUTCOME_FAILED",
+            Self::Read => "AUDIT_OUTCOME_READ",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "AUDIT_OUTCOME_UNSPECIFIED" => Some(Self::Unspecified),
+            "AUDIT_OUTCOME_BEGUN" => Some(Self::Begun),
+            "AUDIT_OUTCOME_DONE" => Some(Self::Done),
+            "AUDIT_OUTCOME_REFUSED" => Some(Self::Refused),
+            "AUDIT_OUTCOME_FAILED" => Some(Self::Failed),
+            "AUDIT_OUTCOME_READ" => Some(Self::Read),
             _ => None,
         }
     }
@@ -1054,6 +1362,113 @@ pub mod key_admin_service_client {
                 .insert(GrpcMethod::new("crypto.keys.v1.KeyAdminService", "RevokeKey"));
             self.inner.unary(req, path, codec).await
         }
+        /// Schedules the destruction of a Retired or Revoked key, or calls it off. After its date the material is erased; kid and material stay taken.
+        pub async fn destroy_key(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DestroyKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DestroyKeyResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::WireCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/crypto.keys.v1.KeyAdminService/DestroyKey",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("crypto.keys.v1.KeyAdminService", "DestroyKey"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lists the instances of the crypto-service by name, in pages. Shown are those of whose every tenant the caller administers some key set;
+        /// who administers none is answered PERMISSION_DENIED.
+        pub async fn list_subscribers(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListSubscribersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListSubscribersResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::WireCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/crypto.keys.v1.KeyAdminService/ListSubscribers",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("crypto.keys.v1.KeyAdminService", "ListSubscribers"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Refuses an instance further leases; with `force` its lease ends at once. Needs what `ListSubscribers` needs.
+        /// NOT_FOUND (SUBSCRIBER_NOT_FOUND) where there is no such instance, or it is not shown to the caller.
+        pub async fn evict_subscriber(
+            &mut self,
+            request: impl tonic::IntoRequest<super::EvictSubscriberRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::EvictSubscriberResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::WireCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/crypto.keys.v1.KeyAdminService/EvictSubscriber",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("crypto.keys.v1.KeyAdminService", "EvictSubscriber"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Reads the audit log of the key-manager that answers, oldest first, in pages. Each replica keeps a log of its own. Shown are acts on key sets
+        /// that the caller administers, and acts on none of its tenants' sets in particular; who administers none is answered PERMISSION_DENIED.
+        pub async fn query_audit(
+            &mut self,
+            request: impl tonic::IntoRequest<super::QueryAuditRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::QueryAuditResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::WireCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/crypto.keys.v1.KeyAdminService/QueryAudit",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("crypto.keys.v1.KeyAdminService", "QueryAudit"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1136,6 +1551,49 @@ pub mod key_admin_service_server {
             request: tonic::Request<super::RevokeKeyRequest>,
         ) -> std::result::Result<
             tonic::Response<super::RevokeKeyResponse>,
+            tonic::Status,
+        > {
+            Err(tonic::Status::unimplemented("Not yet implemented"))
+        }
+        /// Schedules the destruction of a Retired or Revoked key, or calls it off. After its date the material is erased; kid and material stay taken.
+        async fn destroy_key(
+            &self,
+            request: tonic::Request<super::DestroyKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DestroyKeyResponse>,
+            tonic::Status,
+        > {
+            Err(tonic::Status::unimplemented("Not yet implemented"))
+        }
+        /// Lists the instances of the crypto-service by name, in pages. Shown are those of whose every tenant the caller administers some key set;
+        /// who administers none is answered PERMISSION_DENIED.
+        async fn list_subscribers(
+            &self,
+            request: tonic::Request<super::ListSubscribersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListSubscribersResponse>,
+            tonic::Status,
+        > {
+            Err(tonic::Status::unimplemented("Not yet implemented"))
+        }
+        /// Refuses an instance further leases; with `force` its lease ends at once. Needs what `ListSubscribers` needs.
+        /// NOT_FOUND (SUBSCRIBER_NOT_FOUND) where there is no such instance, or it is not shown to the caller.
+        async fn evict_subscriber(
+            &self,
+            request: tonic::Request<super::EvictSubscriberRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::EvictSubscriberResponse>,
+            tonic::Status,
+        > {
+            Err(tonic::Status::unimplemented("Not yet implemented"))
+        }
+        /// Reads the audit log of the key-manager that answers, oldest first, in pages. Each replica keeps a log of its own. Shown are acts on key sets
+        /// that the caller administers, and acts on none of its tenants' sets in particular; who administers none is answered PERMISSION_DENIED.
+        async fn query_audit(
+            &self,
+            request: tonic::Request<super::QueryAuditRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::QueryAuditResponse>,
             tonic::Status,
         > {
             Err(tonic::Status::unimplemented("Not yet implemented"))
@@ -1528,6 +1986,188 @@ pub mod key_admin_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RevokeKeySvc(inner);
+                        let codec = crate::codec::WireCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/crypto.keys.v1.KeyAdminService/DestroyKey" => {
+                    #[allow(non_camel_case_types)]
+                    struct DestroyKeySvc<T: KeyAdminService>(pub Arc<T>);
+                    impl<
+                        T: KeyAdminService,
+                    > tonic::server::UnaryService<super::DestroyKeyRequest>
+                    for DestroyKeySvc<T> {
+                        type Response = super::DestroyKeyResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DestroyKeyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as KeyAdminService>::destroy_key(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DestroyKeySvc(inner);
+                        let codec = crate::codec::WireCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/crypto.keys.v1.KeyAdminService/ListSubscribers" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListSubscribersSvc<T: KeyAdminService>(pub Arc<T>);
+                    impl<
+                        T: KeyAdminService,
+                    > tonic::server::UnaryService<super::ListSubscribersRequest>
+                    for ListSubscribersSvc<T> {
+                        type Response = super::ListSubscribersResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListSubscribersRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as KeyAdminService>::list_subscribers(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListSubscribersSvc(inner);
+                        let codec = crate::codec::WireCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/crypto.keys.v1.KeyAdminService/EvictSubscriber" => {
+                    #[allow(non_camel_case_types)]
+                    struct EvictSubscriberSvc<T: KeyAdminService>(pub Arc<T>);
+                    impl<
+                        T: KeyAdminService,
+                    > tonic::server::UnaryService<super::EvictSubscriberRequest>
+                    for EvictSubscriberSvc<T> {
+                        type Response = super::EvictSubscriberResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::EvictSubscriberRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as KeyAdminService>::evict_subscriber(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = EvictSubscriberSvc(inner);
+                        let codec = crate::codec::WireCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/crypto.keys.v1.KeyAdminService/QueryAudit" => {
+                    #[allow(non_camel_case_types)]
+                    struct QueryAuditSvc<T: KeyAdminService>(pub Arc<T>);
+                    impl<
+                        T: KeyAdminService,
+                    > tonic::server::UnaryService<super::QueryAuditRequest>
+                    for QueryAuditSvc<T> {
+                        type Response = super::QueryAuditResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::QueryAuditRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as KeyAdminService>::query_audit(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = QueryAuditSvc(inner);
                         let codec = crate::codec::WireCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

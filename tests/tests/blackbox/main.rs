@@ -9,6 +9,7 @@
     reason = "what a test's own functions meet unexpectedly fails the test, and seeds and peers are printed"
 )]
 
+mod audit;
 mod calls;
 mod calls_grpcurl;
 mod calls_malformed;
@@ -27,6 +28,7 @@ mod local_verdicts;
 #[path = "../matrix/peer.rs"]
 mod peer;
 mod planted;
+mod replicas;
 mod requests;
 mod rotation;
 mod secrets;

@@ -19,13 +19,22 @@ const RANKS: [(u8, &[&str]); 8] = [
         ],
     ),
     (3, &["client-core", "service-kit", "testkit"]),
-    (2, &["jose-aws-lc", "jose-ring", "keyring", "multibuffer"]),
+    (
+        2,
+        &[
+            "jose-aws-lc",
+            "jose-ring",
+            "keyring",
+            "multibuffer",
+            "audit-log",
+        ],
+    ),
     (1, &["jose"]),
     (0, &["crypto-proto"]),
 ];
 
 /// Crates that do no I/O and have no clock.
-const PURE: [&str; 2] = ["jose", "keyring"];
+const PURE: [&str; 3] = ["jose", "keyring", "audit-log"];
 
 /// What would bring I/O, a clock or a runtime into them.
 const IMPURE: [&str; 9] = [

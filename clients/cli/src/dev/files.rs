@@ -228,6 +228,9 @@ file = "{dir}/policy.toml"
 [store]
 path = "{dir}/keys.db"
 
+[audit]
+folder = "{dir}/audit"
+
 [kek]
 file = "{dir}/kek"
 

@@ -4,10 +4,11 @@
 //! | --- | --- | --- |
 //! | verify | `alg` of the token's header, length of the signature | the algorithm, and for RSA the size of the key |
 //! | decrypt | `alg` of the token's header, length of the encrypted key | the algorithm, and for RSA the size of the key |
-//! | sign | that of the token which the key set gave last; before there is one, tenant and key set | the client knows neither algorithm nor size beforehand |
+//! | sign | that of the first key set whose tokens look alike; before there is one, its own | the client knows neither algorithm nor size beforehand |
 //! | encrypt | likewise; `kty` and `crv` of a JWK | clients' keys are many and their kinds are few |
 //!
-//! So calls for any number of key sets share batches as soon as each set has answered once. `alg` is peeked from the token as it
+//! So calls for any number of key sets share batches as soon as each set has answered once. Tokens look alike when their `alg` is
+//! the same, and the length of what depends on the key. `alg` is peeked from the token as it
 //! is sent. Nobody trusts it: the service picks the algorithm by the key.
 
 use std::collections::HashMap;
@@ -29,7 +30,14 @@ const REMEMBERED: usize = 1 << 17;
 pub(crate) struct Classes {
     /// Names classes. Its keys are random, so that nobody can choose requests whose classes collide.
     hasher: RandomState,
-    learned: RwLock<HashMap<u64, Learned>>,
+    learned: RwLock<Knowledge>,
+}
+
+#[derive(Default)]
+struct Knowledge {
+    sets: HashMap<u64, Learned>,
+    /// The class that stands for tokens which look so: that of the first set which gave one.
+    looks: HashMap<u64, u64>,
 }
 
 /// What a key set has answered with.
@@ -98,20 +106,21 @@ impl Classes {
 
     fn known(&self, set: u64) -> Option<Learned> {
         let learned = self.learned.read().unwrap_or_else(PoisonError::into_inner);
-        learned.get(&set).copied()
+        learned.sets.get(&set).copied()
     }
 
-    fn learn(&self, set: u64, kid: &str, class: impl FnOnce() -> u64) {
+    fn learn(&self, set: u64, kid: &str, looks: impl FnOnce() -> u64) {
         let kid = self.hasher.hash_one(kid);
         if self.known(set).is_some_and(|known| known.kid == kid) {
             return;
         }
-        let class = class();
+        let looks = looks();
         let mut learned = self.learned.write().unwrap_or_else(PoisonError::into_inner);
-        if learned.len() >= REMEMBERED {
-            learned.clear();
+        if learned.sets.len() >= REMEMBERED {
+            *learned = Knowledge::default();
         }
-        learned.insert(set, Learned { kid, class });
+        let class = *learned.looks.entry(looks).or_insert(set);
+        learned.sets.insert(set, Learned { kid, class });
     }
 
     /// By the header's `alg` and the length of the segment that is as long as the key.
@@ -252,7 +261,9 @@ mod tests {
         let by = Classes::default();
         let sign = |set: &str| Sign::json(set, "{}");
         let es256 = || token(r#"{"alg":"ES256"}"#, 9, 86);
+        let first = by.of_sign(&sign("op/x"));
         by.signed(&sign("op/x"), &answer(es256(), "one"));
+        assert_eq!(by.of_sign(&sign("op/x")), first);
         assert_ne!(by.of_sign(&sign("op/x")), by.of_sign(&sign("op/y")));
         by.signed(&sign("op/y"), &answer(es256(), "two"));
         assert_eq!(by.of_sign(&sign("op/x")), by.of_sign(&sign("op/y")));
@@ -280,8 +291,8 @@ mod tests {
         for number in 0..=REMEMBERED {
             by.learn(u64::try_from(number).unwrap(), "kid", || 7);
         }
-        assert_eq!(by.learned.read().unwrap().len(), 1);
-        assert_eq!((by.of_set(0), by.of_set(1 << 17)), (0, 7));
+        assert_eq!(by.learned.read().unwrap().sets.len(), 1);
+        assert_eq!((by.of_set(3), by.of_set(1 << 17)), (3, 1 << 17));
     }
 
     #[test]

@@ -209,3 +209,37 @@ impl<K: Kind> Drop for Permit<K> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::kind::Signing;
+    use super::*;
+
+    #[test]
+    fn a_class_in_which_nothing_moves_for_a_second_lets_one_past() {
+        let (lot, begin) = (Lot::<Signing>::default(), Instant::now());
+        assert!((0..OUT).all(|_| lot.enter(7, begin)));
+        assert!(!lot.enter(7, begin + STALLED));
+        let later = begin + STALLED + Duration::from_millis(1);
+        assert!(lot.enter(7, later));
+        assert!(!lot.enter(7, later), "one, and not all that follow");
+        assert!(lot.enter(7, later + STALLED * 2));
+        assert!(lot.enter(8, begin), "another class has four of its own");
+    }
+
+    #[test]
+    fn a_class_that_moves_holds_its_callers_back_for_ever() {
+        let (lot, mut now) = (Lot::<Signing>::default(), Instant::now());
+        assert!(
+            (0..=OUT)
+                .map(|_| lot.enter(7, now))
+                .eq([true, true, true, true, false])
+        );
+        for _ in 0..10 {
+            now += STALLED;
+            // One is back and one goes out in its place: that is movement.
+            assert!(lot.next(7, now).is_empty() && lot.enter(7, now));
+            assert!(!lot.enter(7, now + STALLED));
+        }
+    }
+}

@@ -199,6 +199,44 @@ async fn a_batch_is_of_one_class() {
 }
 
 #[tokio::test]
+async fn key_sets_that_have_answered_alike_share_a_batch() {
+    let (_pki, _served, fake, client) = world(0).await;
+    let sign = |set: &'static str, id: &str| {
+        let (client, id) = (client.clone(), id.to_owned());
+        begun(async move { ask(client, Kind::Sign, set, id).await })
+    };
+    // Each is asked once, and says by its token what its signatures cost.
+    for (number, set) in ["es256~a", "es256~b"].into_iter().enumerate() {
+        fake.let_through(1);
+        assert_eq!(
+            sign(set, "first").await.await.unwrap(),
+            Ok("first".to_owned())
+        );
+        assert_eq!(fake.rpcs().len(), number + 1);
+    }
+    let mut calls = Vec::new();
+    for (set, id) in [("es256~a", "a"), ("es256~b", "b")].repeat(4) {
+        calls.push(sign(set, id).await);
+    }
+    fake.seen(6).await;
+    fake.let_through(1);
+    let batch = fake.seen(7).await.pop().unwrap();
+    assert_eq!(
+        (batch.rpc, batch.marks),
+        (
+            "sign_batch",
+            ["es256~a", "es256~b"]
+                .repeat(2)
+                .iter()
+                .map(|mark| (*mark).to_owned())
+                .collect()
+        )
+    );
+    fake.let_through(4);
+    assert!(answered(calls).await.iter().all(Result::is_ok));
+}
+
+#[tokio::test]
 async fn one_that_waits_alone_goes_out_as_it_is() {
     let (_pki, _served, fake, client) = world(0).await;
     let out = four_out(&fake, &client).await;

@@ -167,6 +167,36 @@ impl EcdhDecrypter {
     }
 }
 
+impl EcdhDecrypter {
+    /// The header's `epk`, on the curve of this key.
+    fn peer_of<'h>(&self, header: &'h JweHeader) -> Result<&'h AgreementKey, Failed> {
+        match header.parameters() {
+            KeyParameters::Ephemeral(epk) if epk.curve() == self.curve => Ok(epk),
+            _ => Err(Failed),
+        }
+    }
+
+    fn derive(
+        &self,
+        header: &JweHeader,
+        encrypted_key: &[u8],
+        z: &[u8],
+    ) -> Result<ContentKey, Failed> {
+        let derive = Derivation {
+            algorithm: self.algorithm,
+            enc: header.enc(),
+            parties: header.parties(),
+        };
+        match self.purpose {
+            Use::ContentKey => derive.content_key(z),
+            Use::Kek(cipher, len) => {
+                let kek = derive.kek(z, len)?;
+                unwrap(cipher, kek_bytes(&kek, len), derive.enc, encrypted_key)
+            }
+        }
+    }
+}
+
 impl fmt::Debug for EcdhDecrypter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EcdhDecrypter")
@@ -182,25 +212,24 @@ impl Decrypter for EcdhDecrypter {
     }
 
     fn recover(&self, header: &JweHeader, encrypted_key: &[u8]) -> Result<ContentKey, Failed> {
-        let KeyParameters::Ephemeral(epk) = header.parameters() else {
-            return Err(Failed);
-        };
-        if epk.curve() != self.curve {
+        let epk = self.peer_of(header)?;
+        let peer = UnparsedPublicKey::new(agreement_algorithm(self.curve), epk.as_bytes());
+        agreement::agree(&self.private, peer, Failed, |z| {
+            self.derive(header, encrypted_key, z)
+        })
+    }
+
+    fn recover_agreed(
+        &self,
+        header: &JweHeader,
+        encrypted_key: &[u8],
+        shared: &[u8],
+    ) -> Result<ContentKey, Failed> {
+        self.peer_of(header)?;
+        if shared.len() != self.curve.coordinate_len() {
             return Err(Failed);
         }
-        let derive = Derivation {
-            algorithm: self.algorithm,
-            enc: header.enc(),
-            parties: header.parties(),
-        };
-        let peer = UnparsedPublicKey::new(agreement_algorithm(self.curve), epk.as_bytes());
-        agreement::agree(&self.private, peer, Failed, |z| match self.purpose {
-            Use::ContentKey => derive.content_key(z),
-            Use::Kek(cipher, len) => {
-                let kek = derive.kek(z, len)?;
-                unwrap(cipher, kek_bytes(&kek, len), derive.enc, encrypted_key)
-            }
-        })
+        self.derive(header, encrypted_key, shared)
     }
 
     fn content(&self) -> &dyn ContentCipher {

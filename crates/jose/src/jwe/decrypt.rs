@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 use super::compact::{JweView, Segments, peek};
 use super::{ContentInput, ContentKey, Decrypter, DecryptionFailed, Fault, JweHeader, MAX_TAG};
 use crate::algorithm::KeyManagement;
+use crate::provider::Failed;
 use crate::{base64url, limits};
 
 /// What a token held; both parts are authentic.
@@ -57,10 +58,35 @@ impl<T: AsRef<str>> JweView<T> {
     /// # Errors
     /// [`DecryptionFailed`], one for everything.
     pub fn open(&self, key: &dyn Decrypter) -> Result<Zeroizing<Vec<u8>>, DecryptionFailed> {
+        self.open_by(key, |header, encrypted_key| {
+            key.recover(header, encrypted_key)
+        })
+    }
+
+    /// As [`JweView::open`], with the secret that `key` and the token's `epk` agree on.
+    ///
+    /// # Errors
+    /// [`DecryptionFailed`], one for everything.
+    pub fn open_agreed(
+        &self,
+        key: &dyn Decrypter,
+        shared: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, DecryptionFailed> {
+        self.open_by(key, |header, encrypted_key| {
+            key.recover_agreed(header, encrypted_key, shared)
+        })
+    }
+
+    fn open_by(
+        &self,
+        key: &dyn Decrypter,
+        recover: impl FnOnce(&JweHeader, &[u8]) -> Result<ContentKey, Failed>,
+    ) -> Result<Zeroizing<Vec<u8>>, DecryptionFailed> {
         match_algorithms(self.header(), key)?;
         let segments = self.segments();
         let sealed = Sealed::decode(&segments, self.header())?;
-        Ok(sealed.open(segments.protected, self.header(), key)?)
+        let recovered = recover(self.header(), &sealed.encrypted_key);
+        Ok(sealed.open(segments.protected, self.header(), key, recovered)?)
     }
 }
 
@@ -106,9 +132,9 @@ impl Sealed {
         protected: &str,
         header: &JweHeader,
         key: &dyn Decrypter,
+        recovered: Result<ContentKey, Failed>,
     ) -> Result<Zeroizing<Vec<u8>>, Fault> {
         let enc = header.enc();
-        let recovered = key.recover(header, &self.encrypted_key);
         let genuine = recovered.is_ok();
         let content_key = recovered.unwrap_or_else(|_decoy| ContentKey::zeroed(enc));
         let input = ContentInput {

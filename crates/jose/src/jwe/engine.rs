@@ -211,6 +211,21 @@ pub trait Decrypter: fmt::Debug + Send + Sync {
     /// One for everything.
     fn recover(&self, header: &JweHeader, encrypted_key: &[u8]) -> Result<ContentKey, Failed>;
 
+    /// The same from the secret Z that this key and the header's `epk` agree on (RFC 7518 section 4.6.2), where that was computed
+    /// elsewhere, together with others.
+    ///
+    /// # Errors
+    /// One for everything; always for keys that do not agree.
+    fn recover_agreed(
+        &self,
+        header: &JweHeader,
+        encrypted_key: &[u8],
+        shared: &[u8],
+    ) -> Result<ContentKey, Failed> {
+        let _none_agrees = (header, encrypted_key, shared);
+        Err(Failed)
+    }
+
     /// The ciphers for the content.
     fn content(&self) -> &dyn ContentCipher;
 }

@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 
 pub use ec::{EcCurve, EcPrivateKey, EcPublicKey};
 pub use okp::{OkpCurve, OkpPrivateKey, OkpPublicKey};
+pub use pkcs8::BareKey;
 pub use rsa::{RsaPrivateKey, RsaPrivateParts, RsaPublicKey};
 pub use symmetric::SymmetricKey;
 

@@ -2,6 +2,8 @@
 //!
 //! A private key always carries its public half, so that reading needs no arithmetic.
 
+use std::fmt;
+
 use zeroize::Zeroizing;
 
 use super::der::{
@@ -49,6 +51,21 @@ impl Kind {
             ED25519 => Ok(Self::Okp(OkpCurve::Ed25519)),
             _ => Err(KeyError::Der),
         }
+    }
+}
+
+/// A private key that came without its public half, which PKCS#8 permits (RFC 5915 section 3, RFC 8410 section 7).
+#[derive(Clone, Copy)]
+pub enum BareKey<'a> {
+    /// The scalar.
+    Ec(EcCurve, &'a [u8]),
+    /// The seed.
+    Okp(OkpCurve, &'a [u8]),
+}
+
+impl fmt::Debug for BareKey<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BareKey(redacted)")
     }
 }
 
@@ -115,18 +132,40 @@ impl PrivateKey {
     /// # Errors
     /// [`KeyError::Der`] for anything else, [`KeyError::Invalid`] for a key out of bounds.
     pub fn from_pkcs8(pkcs8: &[u8]) -> Result<Self, KeyError> {
+        Self::from_pkcs8_with(pkcs8, |half| match half {
+            BareKey::Ec(..) => Err(KeyError::Der),
+            BareKey::Okp(..) => Err(KeyError::Missing("x")),
+        })
+    }
+
+    /// Reads PKCS#8. Where an EC or OKP key comes without its public half, `public` computes it: an uncompressed point, or `x`.
+    ///
+    /// # Errors
+    /// As [`PrivateKey::from_pkcs8`], and what `public` gives.
+    pub fn from_pkcs8_with(
+        pkcs8: &[u8],
+        public: impl FnOnce(BareKey<'_>) -> Result<Vec<u8>, KeyError>,
+    ) -> Result<Self, KeyError> {
         let info = read_private_key_info(pkcs8).ok_or(KeyError::Der)?;
         match Kind::of(info.identifier)? {
             Kind::Rsa => read_rsa_private(info.private).map(Self::Rsa),
             Kind::Ec(curve) => {
                 let (d, point) = read_ec_private(info.private).ok_or(KeyError::Der)?;
-                EcPrivateKey::new(EcPublicKey::from_uncompressed(curve, point)?, d).map(Self::Ec)
+                let point = match point {
+                    Some(point) => point.to_vec(),
+                    None => public(BareKey::Ec(curve, d))?,
+                };
+                EcPrivateKey::new(EcPublicKey::from_uncompressed(curve, &point)?, d).map(Self::Ec)
             }
             Kind::Okp(curve) => {
                 let mut inner = Reader::new(info.private);
                 let seed = inner.element(OCTET_STRING).ok_or(KeyError::Der)?;
-                let public = OkpPublicKey::new(curve, info.public.ok_or(KeyError::Missing("x"))?)?;
-                OkpPrivateKey::new(public, seed).map(Self::Okp)
+                inner.end().ok_or(KeyError::Der)?;
+                let x = match info.public {
+                    Some(x) => x.to_vec(),
+                    None => public(BareKey::Okp(curve, seed))?,
+                };
+                OkpPrivateKey::new(OkpPublicKey::new(curve, &x)?, seed).map(Self::Okp)
             }
         }
     }
@@ -250,7 +289,7 @@ fn read_rsa_private(der: &[u8]) -> Result<RsaPrivateKey, KeyError> {
     RsaPrivateKey::new(public, &parts)
 }
 
-fn read_ec_private(der: &[u8]) -> Option<(&[u8], &[u8])> {
+fn read_ec_private(der: &[u8]) -> Option<(&[u8], Option<&[u8]>)> {
     let mut outer = Reader::new(der);
     let mut inner = outer.nested(SEQUENCE)?;
     outer.end()?;
@@ -259,9 +298,12 @@ fn read_ec_private(der: &[u8]) -> Option<(&[u8], &[u8])> {
     }
     let scalar = inner.element(OCTET_STRING)?;
     inner.skip_if(CONTEXT_0);
-    let mut public = inner.nested(CONTEXT_1)?;
+    let public = inner.nested(CONTEXT_1);
     inner.end()?;
+    let Some(mut public) = public else {
+        return Some((scalar, None));
+    };
     let point = public.bit_string(BIT_STRING)?;
     public.end()?;
-    Some((scalar, point))
+    Some((scalar, Some(point)))
 }

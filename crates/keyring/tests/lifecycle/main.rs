@@ -8,9 +8,11 @@
 
 mod clocks;
 mod commands;
+mod destruction;
 mod encryption;
 mod history;
 mod imports;
+mod invocations;
 mod limits;
 mod model;
 mod promotion;

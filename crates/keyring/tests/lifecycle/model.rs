@@ -1,5 +1,7 @@
 //! What instances really serve and sign, which the records that the plan reads can only tell in part.
 
+use std::collections::BTreeMap;
+
 use keyring::{
     Action, ImportAs, KeySet, Profile, Publish, Span, State, Subscriber, Time, Times, Update,
     Usage, Use, clock_guard, due, invariants, plan,
@@ -39,6 +41,9 @@ pub(crate) struct History {
     tokens: Vec<(String, Time)>,
     pub(crate) promotions: usize,
     pub(crate) early: usize,
+    pub(crate) destroyed: usize,
+    /// When each key is to be destroyed, by what was asked for and not called off.
+    dates: BTreeMap<String, Time>,
 }
 
 impl History {
@@ -50,6 +55,8 @@ impl History {
             tokens: Vec::new(),
             promotions: 0,
             early: 0,
+            destroyed: 0,
+            dates: BTreeMap::new(),
         }
     }
 
@@ -77,6 +84,8 @@ impl History {
             Step::Drain(who) => self.drain(*who),
             Step::Rotate { force } => self.world.rotate(*force).unwrap(),
             Step::Revoke(which) => self.revoke(*which),
+            Step::Destroy(which, wait) => self.destroy(*which, secs(*wait)),
+            Step::Keep(which) => self.keep(*which),
             Step::ImportPrepared => self.import(ImportAs::Prepared),
             Step::ImportRetiring(seconds) => {
                 self.import(ImportAs::Retiring {
@@ -198,8 +207,61 @@ impl History {
 
     fn revoke(&mut self, which: usize) {
         let index = which % self.world.set.versions.len();
-        let kid = self.world.set.versions[index].kid.clone();
-        self.world.revoke(&kid).unwrap();
+        let (kid, state) = self.version(index);
+        let revoked = self.world.revoke(&kid);
+        assert_eq!(
+            revoked.is_ok(),
+            state != State::Destroyed,
+            "{kid} {state:?}"
+        );
+    }
+
+    /// The place of the Active.
+    pub(crate) fn active(&self) -> usize {
+        let versions = &self.world.set.versions;
+        versions
+            .iter()
+            .position(|v| v.state == State::Active)
+            .unwrap()
+    }
+
+    pub(crate) fn versions(&self) -> usize {
+        self.world.set.versions.len()
+    }
+
+    pub(crate) fn is_revoked(&self, index: usize) -> bool {
+        self.version(index).1 == State::Revoked
+    }
+
+    fn version(&self, index: usize) -> (String, State) {
+        let version = &self.world.set.versions[index];
+        (version.kid.clone(), version.state)
+    }
+
+    fn destroy(&mut self, which: usize, wait: Span) {
+        let (kid, state) = self.version(which % self.world.set.versions.len());
+        let out_of_use = matches!(state, State::Retired | State::Revoked | State::Destroyed);
+        assert_eq!(
+            self.world.destroy(&kid, wait).is_ok(),
+            out_of_use,
+            "{kid} {state:?}"
+        );
+        if matches!(state, State::Retired | State::Revoked) {
+            self.dates.insert(kid, self.world.now + wait);
+        }
+    }
+
+    fn keep(&mut self, which: usize) {
+        let (kid, state) = self.version(which % self.world.set.versions.len());
+        let kept = self.world.keep(&kid).is_ok();
+        assert_eq!(
+            kept,
+            matches!(state, State::Retired | State::Revoked),
+            "{kid} {state:?}"
+        );
+        if kept {
+            self.dates.remove(&kid);
+        }
     }
 
     fn import(&mut self, enters: ImportAs) {
@@ -252,6 +314,12 @@ impl History {
                     assert!(!halted, "retired {kid} with clocks apart");
                     self.early +=
                         usize::from(before.version(kid).unwrap().retire_by > Some(self.world.now));
+                }
+                Action::Destroy { kid } => {
+                    assert!(!halted, "destroyed {kid} with clocks apart");
+                    let date = self.dates[kid];
+                    assert!(date <= self.world.now, "destroyed {kid} before {date:?}");
+                    self.destroyed += 1;
                 }
                 _ => {}
             }
@@ -337,6 +405,11 @@ impl History {
             assert_eq!(invariants::check_live_tokens(set, tokens, now), []);
         }
         let overdue = |end: Time| end.shifted(6_000) < now;
+        let destroyed: Vec<_> = set.in_state(State::Destroyed).map(|v| &v.kid).collect();
+        assert!(
+            destroyed.iter().all(|kid| self.dates.contains_key(*kid)),
+            "{destroyed:?}"
+        );
         for retiring in set.in_state(State::Retiring) {
             let late =
                 retiring.retire_by.is_some_and(overdue) && !clock_guard(&self.world.ctx()).halts();

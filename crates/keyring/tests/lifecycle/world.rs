@@ -3,7 +3,8 @@
 use keyring::{
     Ack, Action, Algorithm, Context, Holding, Import, ImportAs, KeySet, KeySpec, NewKey, NewKeySet,
     Policy, Profile, Publish, Refusal, Span, State, Subscriber, Time, Times, Update, Usage, Use,
-    Wait, apply, create, holding, import, invariants, plan, request_rotation, revoke, update,
+    Wait, apply, cancel_destruction, create, holding, import, invariants, plan, request_rotation,
+    revoke, schedule_destruction, update,
 };
 
 pub(crate) const START: Time = Time::from_millis(1_800_000_000_000);
@@ -168,6 +169,14 @@ impl World {
 
     pub(crate) fn revoke(&mut self, kid: &str) -> Result<(), Refusal> {
         self.command(|set, key, ctx| revoke(set, kid, key, ctx))
+    }
+
+    pub(crate) fn destroy(&mut self, kid: &str, wait: Span) -> Result<(), Refusal> {
+        self.command(|set, _, ctx| schedule_destruction(set, kid, wait, ctx))
+    }
+
+    pub(crate) fn keep(&mut self, kid: &str) -> Result<(), Refusal> {
+        self.command(|set, _, ctx| cancel_destruction(set, kid, ctx))
     }
 
     pub(crate) fn update(&mut self, change: Update) -> Result<(), Refusal> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crypto_proto::keys::v1 as proto;
 use jose::algorithm::{Algorithm, ContentEncryption};
-use keyring::{Publish, State, Use};
+use keyring::{Publish, State, Use, invocations::is_limited_mode};
 
 use super::FeedError;
 use crate::keys::model::{KeySetSpec, Profile, VersionSpec};
@@ -29,7 +29,7 @@ impl Decoder<'_> {
         let versions = set
             .versions
             .into_iter()
-            .map(|version| self.version(&set.tenant, version));
+            .map(|version| self.version(&set.tenant, &set.enc, version));
         let versions = versions
             .filter_map(Result::transpose)
             .collect::<Result<_, _>>()?;
@@ -51,6 +51,7 @@ impl Decoder<'_> {
     fn version(
         &self,
         tenant: &str,
+        enc: &str,
         version: proto::FedVersion,
     ) -> Result<Option<VersionSpec>, FeedError> {
         let Ok(algorithm) = Algorithm::parse(&version.algorithm) else {
@@ -72,6 +73,9 @@ impl Decoder<'_> {
             jwe if jwe.is_empty() => None,
             jwe => Some(SealedKey::receive(jwe, self.opener, binding)?),
         };
+        let enc = Some(enc).filter(|enc| !enc.is_empty());
+        let limited = is_limited_mode(algorithm.name(), enc) || version.invocations > 0;
+        let invocations = limited.then_some(version.invocations);
         let public_jwk = Some(version.public_jwk).filter(|jwk| !jwk.is_empty());
         Ok(Some(VersionSpec {
             kid: version.kid,
@@ -79,6 +83,7 @@ impl Decoder<'_> {
             state,
             public_jwk,
             sealed,
+            invocations,
         }))
     }
 }

@@ -21,7 +21,7 @@ use crate::keys::lease::Terms;
 use crate::keys::model::KeySetSpec;
 use crate::keys::sealed::StreamKey;
 use crate::keys::snapshot::Times;
-use crate::keys::usage::{HighWater, Report};
+use crate::keys::usage::{HighWater, Invoked, Report};
 use crate::keys::writer::KeysWriter;
 
 /// How long a renewal may go without an answer before the stream is given up.
@@ -90,13 +90,14 @@ impl Session {
         let id = self.next_renewal;
         self.next_renewal += 1;
         self.renewals.push_back((id, now));
-        let (high_water, in_flight_kids) = report(writer.usage().report());
+        let (high_water, in_flight_kids, invocations) = report(writer.usage().report());
         Ok(Up::Renewal(proto::Renewal {
             id,
             epoch: writer.epoch(),
             clock: Some(self.wall()),
             high_water,
             in_flight_kids,
+            invocations,
         }))
     }
 
@@ -157,12 +158,13 @@ impl Session {
         {
             writer.grant(asked_at, terms);
         }
-        let (high_water, in_flight_kids) = report(writer.usage().report());
+        let (high_water, in_flight_kids, invocations) = report(writer.usage().report());
         Up::Ack(proto::Ack {
             epoch: writer.epoch(),
             clock: Some(self.wall()),
             high_water,
             in_flight_kids,
+            invocations,
         })
     }
 
@@ -200,7 +202,14 @@ impl Session {
     }
 }
 
-fn report(report: Report) -> (Vec<proto::HighWater>, Vec<String>) {
+type Told = (Vec<proto::HighWater>, Vec<String>, Vec<proto::Invocations>);
+
+fn report(report: Report) -> Told {
+    let made = |made: Invoked| proto::Invocations {
+        tenant: made.tenant.to_string(),
+        kid: made.kid.to_string(),
+        used: made.used,
+    };
     let mark = |mark: HighWater| proto::HighWater {
         tenant: mark.tenant.to_string(),
         kid: mark.kid.to_string(),
@@ -212,6 +221,7 @@ fn report(report: Report) -> (Vec<proto::HighWater>, Vec<String>) {
     (
         report.high_water.into_iter().map(mark).collect(),
         report.in_flight.iter().map(ToString::to_string).collect(),
+        report.invoked.into_iter().map(made).collect(),
     )
 }
 

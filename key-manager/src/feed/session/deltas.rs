@@ -18,6 +18,7 @@ const MESSAGE_BYTES: usize = 3 * 1024 * 1024;
 impl Session<'_> {
     /// Everything between what was sent and what is, in order. A delta may be empty: it moves the epoch that is acknowledged.
     pub(super) async fn deltas(&mut self) -> Result<(), FeedError> {
+        self.share_out_changed().await?;
         while let Some((epoch, changed)) = self.next_delta().await? {
             let delta = Down::Delta {
                 from: self.sent,

@@ -56,6 +56,7 @@ impl Deployment {
         };
         config.policy.file = folder.path().join("policy.toml");
         config.store.path = folder.path().join("keys.db");
+        config.audit.folder = folder.path().join("audit");
         config.kek.file = folder.path().join("kek");
         let span = |text: &str| text.parse().unwrap();
         config.times.jwks_cap = span("5s");

@@ -12,11 +12,11 @@ use crypto_proto::jwe::v1::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{Asked, Batcher, timeout, told};
+use super::{Asked, Batcher, header, timeout, told};
 
 fn encrypted(request: &EncryptRequest) -> EncryptResponse {
     EncryptResponse {
-        token: "a.b.c.d.e".into(),
+        token: format!("{}.b.c.d.e", header(&encrypt_asked(request, None).mark)),
         kid: request.request_id.clone(),
     }
 }

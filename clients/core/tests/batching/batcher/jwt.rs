@@ -12,11 +12,11 @@ use crypto_proto::jwt::v1::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{Asked, Batcher, timeout, told};
+use super::{Asked, Batcher, header, timeout, told};
 
 pub(crate) fn signed(request: &SignRequest) -> SignResponse {
     SignResponse {
-        token: format!("token.of.{}", request.request_id),
+        token: format!("{}.of.it", header(&request.key_set)),
         kid: request.key_set.clone(),
         jti: request.request_id.clone(),
         expires_at: None,

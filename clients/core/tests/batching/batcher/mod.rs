@@ -22,6 +22,12 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::serve::{Pki, Served};
 
+/// The header of a token by a key set. What stands before a `~` in a set's name is its algorithm.
+fn header(set: &str) -> String {
+    let alg = set.split('~').next().unwrap_or_default();
+    jose::base64url::encode(format!(r#"{{"alg":"{alg}"}}"#))
+}
+
 /// One rpc, as it arrived.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Seen {

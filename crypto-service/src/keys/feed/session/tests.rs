@@ -104,6 +104,7 @@ fn set(name: &str, key: &GeneratedKey, wrapped_key: String) -> proto::FedKeySet 
         state: proto::KeyState::Active.into(),
         public_jwk: jose::jwk::Jwk::new(key.public.clone().unwrap()).to_json(),
         wrapped_key,
+        invocations: 0,
     };
     proto::FedKeySet {
         tenant: "default".to_owned(),
@@ -115,9 +116,12 @@ fn set(name: &str, key: &GeneratedKey, wrapped_key: String) -> proto::FedKeySet 
 }
 
 fn sound(name: &str, epoch: u64) -> proto::FedKeySet {
-    let key = key();
+    sound_with(&key(), name, epoch)
+}
+
+fn sound_with(key: &GeneratedKey, name: &str, epoch: u64) -> proto::FedKeySet {
     let jwe = wrapped(
-        &key,
+        key,
         &Says {
             kid: key.kid.as_str(),
             tenant: "default",
@@ -126,7 +130,7 @@ fn sound(name: &str, epoch: u64) -> proto::FedKeySet {
             secret: SECRET,
         },
     );
-    set(name, &key, jwe)
+    set(name, key, jwe)
 }
 
 fn chunk(epoch: u64, key_sets: Vec<proto::FedKeySet>, last: bool) -> Down {
@@ -403,6 +407,43 @@ fn high_water_marks_and_signatures_under_way_are_reported() {
         (renewal.in_flight_kids.len(), renewal.high_water.len()),
         (0, 0)
     );
+}
+
+#[test]
+fn encryptions_that_are_granted_are_counted_reported_and_never_taken_back() {
+    let key = key();
+    let limited = |granted: u64, epoch: u64| {
+        let mut set = sound_with(&key, "a", epoch);
+        set.versions[0].invocations = granted;
+        set
+    };
+    let (mut world, _) = World::following(4, vec![limited(2, 4)]);
+    let usage = |world: &World| {
+        let snapshot = world.reader.snapshot_owned();
+        let version = snapshot.set("default", "a").unwrap().active().unwrap();
+        assert!(version.limited);
+        Arc::clone(&version.usage)
+    };
+    let book = world.reader.usage();
+    assert_eq!(
+        [0; 3].map(|_| book.invoke(&usage(&world))),
+        [true, true, false]
+    );
+    let Up::Renewal(renewal) = world.session.renew(&world.writer).unwrap() else {
+        panic!("no renewal")
+    };
+    assert_eq!(
+        (renewal.invocations.len(), renewal.invocations[0].used),
+        (1, 2)
+    );
+    // More is granted, and an older message after that takes nothing back. What was made still counts.
+    for (from, granted) in [(4, 5), (5, 1)] {
+        world
+            .receive(delta(from, from + 1, vec![limited(granted, from + 1)]))
+            .unwrap();
+    }
+    let made = [0; 4].map(|_| world.reader.usage().invoke(&usage(&world)));
+    assert_eq!(made, [true, true, true, false]);
 }
 
 #[test]

@@ -1,0 +1,304 @@
+//! An etcd cluster on loopback, for one test.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::sleep;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::{CertificateAuthority, Leaf, write_private};
+
+/// Ports are taken from below those that the kernel gives to outgoing connections, so that a member finds its own again.
+const FIRST_PORT: u16 = 12_000;
+const PORTS: u16 = 20_000;
+
+/// How long a cluster may take to serve, on a loaded machine, in steps of 50 ms.
+const PATIENCE: u32 = 1_200;
+
+/// How often a cluster is set up anew because another process took one of its ports.
+const TRIES: u32 = 5;
+
+/// A cluster of one or three members, which end with it.
+///
+/// The program is `.tools/etcd/bin/etcd`; `scripts/etcd` brings it, and `make test` runs that first.
+#[derive(Debug)]
+pub struct EtcdCluster {
+    folder: TempDir,
+    members: Vec<Member>,
+    secure: bool,
+}
+
+#[derive(Debug)]
+struct Member {
+    name: String,
+    client: SocketAddr,
+    peer: SocketAddr,
+    /// Health and metrics, without TLS.
+    metrics: SocketAddr,
+    child: Option<Child>,
+}
+
+impl EtcdCluster {
+    /// Starts so many members and waits until they serve.
+    pub fn start(members: usize) -> Self {
+        Self::start_with(members, None)
+    }
+
+    /// As [`start`](Self::start), over TLS: members have certificates of `ca` for 127.0.0.1, and ask their clients for one of it.
+    pub fn start_secure(members: usize, ca: &CertificateAuthority) -> Self {
+        Self::start_with(members, Some(ca))
+    }
+
+    fn start_with(members: usize, ca: Option<&CertificateAuthority>) -> Self {
+        for _ in 1..TRIES {
+            if let Ok(cluster) = Self::try_start(members, ca) {
+                return cluster;
+            }
+        }
+        Self::try_start(members, ca).expect("start an etcd cluster")
+    }
+
+    fn try_start(members: usize, ca: Option<&CertificateAuthority>) -> Result<Self, String> {
+        let folder = TempDir::new().expect("make a temporary folder");
+        if let Some(ca) = ca {
+            let issued = ca.issue(&Leaf::server("etcd"));
+            fs::write(folder.path().join("ca.crt"), ca.pem()).expect("write the CA certificate");
+            fs::write(folder.path().join("etcd.crt"), issued.certificate_pem())
+                .expect("write the certificate");
+            write_private(&folder.path().join("etcd.key"), issued.key_pem());
+        }
+        let member = |number| Member {
+            name: format!("member-{number}"),
+            client: free_address(),
+            peer: free_address(),
+            metrics: free_address(),
+            child: None,
+        };
+        let mut cluster = Self {
+            folder,
+            members: (0..members).map(member).collect(),
+            secure: ca.is_some(),
+        };
+        (0..members).for_each(|number| cluster.spawn(number));
+        (0..members).try_for_each(|number| cluster.wait_for(number))?;
+        Ok(cluster)
+    }
+
+    /// The endpoints of its clients, one per member.
+    pub fn endpoints(&self) -> Vec<String> {
+        let scheme = if self.secure { "https" } else { "http" };
+        let clients = self.members.iter();
+        clients
+            .map(|member| format!("{scheme}://{}", member.client))
+            .collect()
+    }
+
+    /// The number of the member that leads. Waits until there is one.
+    pub fn leader(&self) -> usize {
+        let leads = |member: &Member| {
+            member.child.is_some()
+                && get(member.metrics, "/metrics")
+                    .is_some_and(|text| text.contains("\netcd_server_is_leader 1"))
+        };
+        let looked = (0..PATIENCE).find_map(|_| {
+            let found = self.members.iter().position(leads);
+            if found.is_none() {
+                sleep(Duration::from_millis(50));
+            }
+            found
+        });
+        looked.ok_or_else(|| self.logs()).expect("a leader")
+    }
+
+    /// Kills a member at once, as a crash does. Its data stays.
+    pub fn kill(&mut self, number: usize) {
+        if let Some(mut child) = self.member_mut(number).child.take() {
+            // One that has ended already is as dead as wanted.
+            let _ended = child.kill();
+            child.wait().expect("wait for a killed member");
+        }
+    }
+
+    /// Starts a killed member again, on its own data and ports, and does not wait for it.
+    pub fn restart(&mut self, number: usize) {
+        self.kill(number);
+        self.spawn(number);
+    }
+
+    /// Waits until every member that runs serves, which takes a quorum.
+    pub fn wait(&self) {
+        let running = self.members.iter().enumerate();
+        running
+            .filter(|(_, member)| member.child.is_some())
+            .try_for_each(|(number, _)| self.wait_for(number))
+            .expect("members that serve");
+    }
+
+    /// What the members have logged.
+    pub fn logs(&self) -> String {
+        let log = |member: &Member| {
+            let text = fs::read_to_string(self.log_of(member)).unwrap_or_default();
+            let last = text.len().saturating_sub(2_000);
+            format!(
+                "--- {} ---\n{}",
+                member.name,
+                text.get(last..).unwrap_or_default()
+            )
+        };
+        self.members.iter().map(log).collect()
+    }
+
+    fn log_of(&self, member: &Member) -> PathBuf {
+        self.folder.path().join(format!("{}.log", member.name))
+    }
+
+    fn member_mut(&mut self, number: usize) -> &mut Member {
+        self.members
+            .get_mut(number)
+            .expect("a member of that number")
+    }
+
+    fn spawn(&mut self, number: usize) {
+        let command = self.command(number);
+        self.member_mut(number).child = Some(spawn(command));
+    }
+
+    fn command(&self, number: usize) -> Command {
+        let member = self.members.get(number).expect("a member of that number");
+        let scheme = if self.secure { "https" } else { "http" };
+        let url = |address: SocketAddr| format!("http://{address}");
+        let initial: Vec<String> = self
+            .members
+            .iter()
+            .map(|member| format!("{}={}", member.name, url(member.peer)))
+            .collect();
+        let client = format!("{scheme}://{}", member.client);
+        let mut command = dying_with_us(&program());
+        command
+            .args([
+                "--name",
+                &member.name,
+                "--initial-cluster",
+                &initial.join(","),
+            ])
+            .args([
+                "--listen-client-urls",
+                &client,
+                "--advertise-client-urls",
+                &client,
+            ])
+            .args(["--listen-peer-urls", &url(member.peer)])
+            .args(["--initial-advertise-peer-urls", &url(member.peer)])
+            .args(["--listen-metrics-urls", &url(member.metrics)])
+            .arg("--data-dir")
+            .arg(self.folder.path().join(&member.name))
+            .env("ETCD_UNSUPPORTED_ARCH", unsupported_arch());
+        if self.secure {
+            let file = |name: &str| self.folder.path().join(name);
+            command
+                .arg("--client-cert-auth")
+                .arg("--cert-file")
+                .arg(file("etcd.crt"))
+                .arg("--key-file")
+                .arg(file("etcd.key"))
+                .arg("--trusted-ca-file")
+                .arg(file("ca.crt"));
+        }
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.log_of(member))
+            .expect("open a log");
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log);
+        command
+    }
+
+    fn wait_for(&self, number: usize) -> Result<(), String> {
+        let member = self.members.get(number).expect("a member of that number");
+        for _ in 0..PATIENCE {
+            if get(member.metrics, "/health")
+                .is_some_and(|text| text.contains("\"health\":\"true\""))
+            {
+                return Ok(());
+            }
+            let log = fs::read_to_string(self.log_of(member)).unwrap_or_default();
+            if log.contains("address already in use") {
+                return Err(format!("a port of {} was taken", member.name));
+            }
+            sleep(Duration::from_millis(50));
+        }
+        Err(format!("{} does not serve\n{}", member.name, self.logs()))
+    }
+}
+
+impl Drop for EtcdCluster {
+    fn drop(&mut self) {
+        (0..self.members.len()).for_each(|number| self.kill(number));
+    }
+}
+
+fn program() -> PathBuf {
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools/etcd/bin/etcd");
+    assert!(
+        program.exists(),
+        "{} is missing: run `make etcd`",
+        program.display()
+    );
+    program
+}
+
+/// Where there is `setpriv`, a test that is killed takes its members with it.
+fn dying_with_us(program: &Path) -> Command {
+    let setpriv = Path::new("/usr/bin/setpriv");
+    if !setpriv.exists() {
+        return Command::new(program);
+    }
+    let mut command = Command::new(setpriv);
+    command.args(["--pdeathsig", "KILL"]).arg(program);
+    command
+}
+
+/// etcd 3.4 starts on arm64 only where it is told so.
+fn unsupported_arch() -> &'static str {
+    if cfg!(target_arch = "aarch64") {
+        "arm64"
+    } else {
+        ""
+    }
+}
+
+fn spawn(mut command: Command) -> Child {
+    command.spawn().expect("start etcd")
+}
+
+fn free_address() -> SocketAddr {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Each process begins at another place, so that tests side by side do not meet.
+    let begin = std::process::id().wrapping_mul(97);
+    let free = (0..PORTS).find_map(|_| {
+        let step = begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = FIRST_PORT + u16::try_from(step % u32::from(PORTS)).expect("a remainder");
+        let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok()?;
+        bound.local_addr().ok()
+    });
+    free.expect("a free port")
+}
+
+/// The answer to a GET, head and body; `None` where there is none.
+fn get(address: SocketAddr, path: &str) -> Option<String> {
+    let timeout = Duration::from_secs(2);
+    let mut stream = TcpStream::connect_timeout(&address, timeout).ok()?;
+    stream.set_read_timeout(Some(timeout)).ok()?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer)
+}

@@ -1,0 +1,175 @@
+//! From the store to memory: the first load, and what other replicas write.
+//!
+//! A store may be written while it is read. What was read fits together when the epoch was read first and no set is newer than it;
+//! where one is, the newer epoch is read and what changed up to it. Instances move no epoch: they are read by the commits that wrote them.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use service_kit::shutdown::Shutdown;
+
+use super::{EPOCH, PAGE, SetEntry, SetName, Vault, VaultError, changed_key, heads::Head};
+use crate::store::{Entry, StoreError};
+
+/// How often a read is repeated because the store was written meanwhile.
+const TRIES: usize = 64;
+
+type Sets = BTreeMap<SetName, SetEntry>;
+
+impl Vault {
+    /// Takes in what other replicas wrote to key sets.
+    ///
+    /// # Errors
+    /// [`VaultError`]; what is known stays as it was then. A store whose epoch is older than what is known was put back, and is damaged.
+    pub async fn refresh(&self) -> Result<(), VaultError> {
+        let _turn = self.turn.lock().await;
+        let stored = self.read_epoch().await?;
+        let stored = stored.map_or((0, 0), |(revision, head)| (head.epoch, revision));
+        let known = {
+            let view = self.view();
+            (view.epoch, view.epoch_revision)
+        };
+        if stored == known {
+            return Ok(());
+        }
+        if stored.0 <= known.0 {
+            return Err(VaultError::damaged(
+                EPOCH,
+                format_args!(
+                    "went back from {} to {}: an older store was put in place",
+                    known.0, stored.0
+                ),
+            ));
+        }
+        let mut changed = Sets::new();
+        let head = self.catch_up(known.0, &mut changed).await?;
+        self.take(changed, head)
+    }
+
+    /// As [`Self::refresh`] where other processes may write, nothing where none can: all writes of this one are known.
+    ///
+    /// # Errors
+    /// [`VaultError`].
+    pub async fn refresh_shared(&self) -> Result<(), VaultError> {
+        match self.store.is_shared() {
+            true => self.refresh().await,
+            false => Ok(()),
+        }
+    }
+
+    /// Follows the store until shutdown, so that what another replica writes is known here, and fed, at once. Spawn it.
+    pub async fn follow(self: Arc<Self>, shutdown: Shutdown) {
+        if !self.store.is_shared() {
+            return;
+        }
+        let mut commits = self.store.watch();
+        while let Some(Ok(())) = shutdown.guard(commits.changed()).await {
+            commits.mark_unchanged();
+            let taken = async {
+                self.refresh().await?;
+                self.refresh_instances().await
+            };
+            if let Err(error) = taken.await {
+                // The driver reads the store each second and says what is wrong with it.
+                tracing::debug!(%error, "what another replica wrote is not known yet");
+            }
+        }
+    }
+
+    pub(super) async fn load_sets(&self) -> Result<(), VaultError> {
+        let began = self.read_epoch().await?;
+        let began = began.map_or(0, |(_, head)| head.epoch);
+        let mut loaded = Sets::new();
+        let mut after: Option<String> = None;
+        loop {
+            let page = self.store.scan("set/", after.as_deref(), PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.key.clone());
+            for entry in &page {
+                let set = self.read_set(entry).await?;
+                loaded.insert(SetName::of(&set.set), set);
+            }
+        }
+        let head = self.catch_up(began, &mut loaded).await?;
+        self.take(loaded, head)?;
+        let mut view = self.view_mut();
+        let (epoch, revision) = (view.epoch, view.epoch_revision);
+        view.start_at(epoch, revision);
+        Ok(())
+    }
+
+    /// Verifies the sets against the heads of the epoch, and makes them known.
+    fn take(&self, sets: Sets, head: Option<(u64, Head)>) -> Result<(), VaultError> {
+        let Some((revision, head)) = head else {
+            return match sets.is_empty() {
+                true => Ok(()),
+                false => Err(VaultError::damaged(EPOCH, "is missing")),
+            };
+        };
+        let mut heads = self.view().heads.clone();
+        for (name, set) in &sets {
+            heads.put(name, set);
+        }
+        heads.verify(head.epoch, &head.heads)?;
+        self.view_mut()
+            .take(sets.into_values().collect(), head.epoch, revision);
+        self.epochs.send_replace(head.epoch);
+        Ok(())
+    }
+
+    /// Adds to `sets` what was changed after the epoch `from`, and gives the epoch's entry that it fits.
+    async fn catch_up(
+        &self,
+        from: u64,
+        sets: &mut Sets,
+    ) -> Result<Option<(u64, Head)>, VaultError> {
+        let mut before = None;
+        for _ in 0..TRIES {
+            let Some((revision, head)) = self.read_epoch().await? else {
+                return Ok(None);
+            };
+            self.read_changed(from, sets).await?;
+            let fits = sets.values().all(|entry| entry.set.epoch <= head.epoch);
+            // Where nobody has written meanwhile, a set that is newer than the epoch is no race: the heads will not fit.
+            if fits || before == Some(revision) {
+                return Ok(Some((revision, head)));
+            }
+            before = Some(revision);
+        }
+        Err(VaultError::Store(StoreError::Unavailable(
+            "it is written faster than it is read".into(),
+        )))
+    }
+
+    async fn read_changed(&self, from: u64, sets: &mut Sets) -> Result<(), VaultError> {
+        let mut after = changed_key(from);
+        loop {
+            let page = self.store.scan("changed/", Some(&after), PAGE).await?;
+            let Some(last) = page.last() else {
+                return Ok(());
+            };
+            after.clone_from(&last.key);
+            for entry in &page {
+                let key = String::from_utf8_lossy(&entry.value).into_owned();
+                let set = self.store.get(&key).await?;
+                let set = set.ok_or_else(|| VaultError::damaged(&key, "is missing"))?;
+                let set = self.read_set(&set).await?;
+                sets.insert(SetName::of(&set.set), set);
+            }
+        }
+    }
+
+    async fn read_epoch(&self) -> Result<Option<(u64, Head)>, VaultError> {
+        let Some(entry) = self.store.get(EPOCH).await? else {
+            return Ok(None);
+        };
+        let head = Head::read(&self.root, &entry.value)?;
+        Ok(Some((entry.revision, head)))
+    }
+
+    async fn read_set(&self, entry: &Entry) -> Result<SetEntry, VaultError> {
+        let name = SetName::of_key(&entry.key)
+            .ok_or_else(|| VaultError::damaged(&entry.key, "names no set"))?;
+        let data_key = self.data_key(&name.tenant).await?;
+        SetEntry::read(&name, entry, &data_key)
+    }
+}
