@@ -169,12 +169,17 @@ fn key(jwk: &str) -> Result<Arc<dyn Verify>, Error> {
 /// The segments of all folders, in the order of their names.
 fn files(folders: &[PathBuf]) -> Result<Vec<(String, PathBuf)>, Error> {
     let mut files = Vec::new();
-    for folder in folders {
+    let mut folders: Vec<PathBuf> = folders.to_vec();
+    while let Some(folder) = folders.pop() {
+        let folder = &folder;
         let listed = std::fs::read_dir(folder).map_err(|cause| Error::file(folder, &cause))?;
         for entry in listed {
             let entry = entry.map_err(|cause| Error::file(folder, &cause))?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            if parse_file_name(&name).is_some() {
+            // Where key-managers share a folder, all but one write in sub-folders.
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                folders.push(entry.path());
+            } else if parse_file_name(&name).is_some() {
                 files.push((name, entry.path()));
             }
         }

@@ -65,11 +65,11 @@ impl fmt::Debug for AuditLog {
 }
 
 impl AuditLog {
-    /// Opens the log in `folder`, or begins one, and checks its last segment. What a power cut left unfinished is cut off; a log that was
+    /// Opens the log in `folder`, or in a sub-folder where another process has that, or begins one, and checks its last segment. What a power cut left unfinished is cut off; a log that was
     /// changed or cut off is left as it is, and a new chain begins beside it that says so.
     ///
     /// # Errors
-    /// [`AuditError`] where the folder cannot be written or another process has it, or the store does not answer.
+    /// [`AuditError`] where the folder cannot be written, or the store does not answer.
     pub async fn open(
         folder: &Path,
         vault: Arc<Vault>,
@@ -88,10 +88,11 @@ impl AuditLog {
         let anchors = vault.anchors().await?;
         let (place, at) = (folder.to_owned(), now(&clock));
         let with = Arc::clone(&signer);
-        let writer = blocking(move || Writer::open(&place, with, &anchors, at, segment_bytes));
+        let writer =
+            blocking(move || Writer::open(&place, with, &anchors, at, segment_bytes)).await?;
         let log = Self {
-            folder: folder.to_owned(),
-            writer: Arc::new(Mutex::new(writer.await?)),
+            folder: writer.folder().to_owned(),
+            writer: Arc::new(Mutex::new(writer)),
             signer,
             vault,
             clock,

@@ -30,8 +30,24 @@ pub(super) enum Found {
     Broken(String),
 }
 
-/// Makes the folder where there is none, and locks it: a chain has one writer.
-pub(super) fn lock(folder: &Path) -> Result<File, AuditError> {
+/// So many key-managers may share a folder.
+const WRITERS: usize = 64;
+
+/// Makes the folder where there is none, and locks it: a chain has one writer. Where another key-manager has it, one of its numbered
+/// sub-folders is taken, so that replicas that are configured alike do not wait for each other.
+pub(super) fn lock(folder: &Path) -> Result<(PathBuf, File), AuditError> {
+    let beside = (2..=WRITERS).map(|number| folder.join(number.to_string()));
+    for place in std::iter::once(folder.to_owned()).chain(beside) {
+        match lock_one(&place) {
+            Ok(lock) => return Ok((place, lock)),
+            Err(AuditError::InUse(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(AuditError::InUse(folder.display().to_string().into()))
+}
+
+fn lock_one(folder: &Path) -> Result<File, AuditError> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -61,7 +77,8 @@ pub(super) fn segments(folder: &Path) -> Result<Vec<String>, AuditError> {
     for entry in listed {
         let entry = entry.map_err(AuditError::at(folder))?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if parse_file_name(&name).is_some() {
+        let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+        if is_file && parse_file_name(&name).is_some() {
             names.push(name);
         }
     }

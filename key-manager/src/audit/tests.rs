@@ -332,12 +332,18 @@ async fn a_segment_that_is_taken_away_while_it_is_written_is_missed_at_once() {
 }
 
 #[tokio::test]
-async fn a_folder_has_one_writer_and_must_be_one() {
+async fn who_comes_second_to_a_folder_takes_one_inside_and_a_file_is_none() {
     let world = World::new().await;
     let log = world.open().await;
-    let second = world.open_with(ROOMY).await;
-    assert!(matches!(second, Err(AuditError::InUse(_))), "{second:?}");
-    drop(log);
+    let second = world.open().await;
+    assert_eq!(log.folder(), world.path());
+    assert_eq!(second.folder(), world.path().join("2"));
+    assert_eq!(
+        log.checkpoints().await.unwrap().len(),
+        2,
+        "a chain for each"
+    );
+    drop((log, second));
     fs::remove_dir_all(world.path()).unwrap();
     fs::write(world.path(), "a file").unwrap();
     let refused = world.open_with(ROOMY).await;

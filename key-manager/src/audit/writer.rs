@@ -44,10 +44,10 @@ impl Writer {
         at: u64,
         segment_bytes: u64,
     ) -> Result<Self, AuditError> {
-        let lock = recover::lock(folder)?;
-        let found = recover::last_chain(folder, anchors)?;
+        let (folder, lock) = recover::lock(folder)?;
+        let found = recover::last_chain(&folder, anchors)?;
         let mut writer = Self {
-            folder: folder.to_owned(),
+            folder,
             _lock: lock,
             signer,
             segment_bytes,
@@ -86,6 +86,11 @@ impl Writer {
             }
         }
         Ok(writer)
+    }
+
+    /// The folder that it has locked.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Entries since the last checkpoint.

@@ -10,8 +10,7 @@ use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 use super::fields::Violation;
 use crate::{
     audit::AuditError, feed::FeedError, keys::ImportError, lifecycle::LifecycleError,
-    store::StoreError,
-    vault::VaultError,
+    store::StoreError, vault::VaultError,
 };
 
 /// `domain` of every `google.rpc.ErrorInfo`.

@@ -246,6 +246,10 @@ async fn planned_steps_are_recorded_too_and_survive_a_restart_verified() {
 
 /// A key-manager after the one before has let go of its files.
 async fn restarted(deployment: &Deployment) -> Running {
+    eventually("the store is closed", async || {
+        (!deployment.path("keys.db-wal").exists()).then_some(())
+    })
+    .await;
     deployment.start().await
 }
 

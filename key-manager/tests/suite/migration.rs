@@ -86,7 +86,10 @@ async fn a_store_moves_to_etcd_and_back_with_every_key_and_the_old_one_is_closed
     assert!(closed.to_string().contains("was moved"), "{closed}");
 
     deployment.config = in_etcd;
-    let (one, other) = (deployment.start().await, deployment.start().await);
+    let (one, other) = (
+        deployment.start_replica(1).await,
+        deployment.start_replica(2).await,
+    );
     for replica in [&one, &other] {
         let mut admin = replica.admin(&deployment, "admin");
         let after = show(&mut admin, "op/a").await.key_set.unwrap();

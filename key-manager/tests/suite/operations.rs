@@ -59,6 +59,9 @@ async fn a_destroyed_key_is_in_no_file_and_its_kid_stays_taken() {
     running.stop().await;
     let place = format!("key/default/{kid}");
     let sealed = eventually("the store is closed", async || {
+        if deployment.path("keys.db-wal").exists() {
+            return None;
+        }
         peek(&deployment.path("keys.db"), &place).ok().flatten()
     })
     .await

@@ -21,9 +21,9 @@ pub(crate) fn on(cluster: &EtcdCluster) -> Deployment {
 
 async fn three(deployment: &Deployment) -> [Running; 3] {
     [
-        deployment.start().await,
-        deployment.start().await,
-        deployment.start().await,
+        deployment.start_replica(1).await,
+        deployment.start_replica(2).await,
+        deployment.start_replica(3).await,
     ]
 }
 

@@ -64,6 +64,10 @@ fn replica(stack: &Stack, addresses: &Addresses) -> Process {
         &[
             ("KEYS_GRPC", addresses.grpc.to_string()),
             ("KEYS_HTTP", addresses.http.to_string()),
+            (
+                "KEY_MANAGER_AUDIT_FOLDER",
+                format!("audit-{}", addresses.grpc.port()),
+            ),
         ],
     );
     stack.ready(addresses.http);

@@ -80,7 +80,19 @@ impl Deployment {
         self.start_with(Arc::new(jose_aws_lc::AwsLc)).await
     }
 
+    /// One of several key-managers with one store; each has an audit log of its own.
+    #[cfg(feature = "etcd")]
+    pub(crate) async fn start_replica(&self, number: usize) -> Running {
+        let mut config = self.config.clone();
+        config.audit.folder = self.path(&format!("audit-{number}"));
+        self.start_as(config, Arc::new(jose_aws_lc::AwsLc)).await
+    }
+
     pub(crate) async fn start_with(&self, keys: Arc<dyn KeySource>) -> Running {
+        self.start_as(self.config.clone(), keys).await
+    }
+
+    async fn start_as(&self, config: Config, keys: Arc<dyn KeySource>) -> Running {
         let clock = FakeClock::at(NOW);
         let bind = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
         let listeners = Listeners {
@@ -96,12 +108,7 @@ impl Deployment {
             clock: clock.shared(),
             keys,
         };
-        let handle = tokio::spawn(run_in(
-            environment,
-            self.config.clone(),
-            listeners,
-            shutdown.clone(),
-        ));
+        let handle = tokio::spawn(run_in(environment, config, listeners, shutdown.clone()));
         Running {
             grpc,
             http,
