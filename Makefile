@@ -20,7 +20,7 @@ DAEMONS := --locked --release -p crypto-service -p key-manager -p cryptoctl
 # The same two sources as features of the benches; asked when the line runs, since `bench` fetches the first itself.
 BENCHES := $$( (scripts/multibuffer --features; scripts/openssl-features) | sed 's,features [a-z-]*/,features benches/,')
 
-.PHONY: help doctor tools multibuffer etcd run clean-dev build fmt lint test bench
+.PHONY: help doctor tools multibuffer etcd run clean-dev build fmt lint test bench faults
 .PHONY: need-run need-test stage-tools stage-lint stage-test
 
 help: ## this list
@@ -64,6 +64,13 @@ bench: need-test ## measure: one report, benches/results/latest.md (REPORT='--ro
 	@$(STAGE) programs $(CARGO) build --locked --release -p benches --bin report --bin allocations $(BENCHES)
 	@$(STAGE) report $(RELEASE)/report --programs $(RELEASE) $(REPORT)
 	@$(STAGE) layers $(CARGO) bench --locked -p benches --bench '*' $(BENCHES)
+
+faults: need-test ## what is guaranteed, under faults: tests/results/faults.json (FAULTS='--only kills --seed 7' passes flags)
+	@$(STAGE) tools scripts/tools
+	@$(STAGE) multibuffer scripts/multibuffer --if-possible
+	@$(STAGE) daemons $(CARGO) build $(DAEMONS) $$(scripts/multibuffer --features)
+	@$(STAGE) programs $(CARGO) build --locked --release -p faults --bins
+	@$(STAGE) faults $(RELEASE)/faults $(FAULTS)
 
 need-run:
 	@scripts/doctor run

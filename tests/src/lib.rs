@@ -42,10 +42,12 @@ pub fn repository() -> PathBuf {
 #[must_use]
 pub fn program(name: &str) -> PathBuf {
     let this = std::env::current_exe().expect("the test knows its own file");
-    let folder = this
-        .ancestors()
-        .nth(2)
-        .expect("tests lie in target/<profile>/deps");
+    let folder = this.parent().expect("a program lies in a folder");
+    // tests lie in target/<profile>/deps, programs one folder above
+    let folder = match folder.file_name().is_some_and(|name| name == "deps") {
+        true => folder.parent().expect("target/<profile>"),
+        false => folder,
+    };
     let path = folder.join(name);
     assert!(
         path.exists(),

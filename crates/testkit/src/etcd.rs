@@ -100,18 +100,19 @@ impl EtcdCluster {
 
     /// The number of the member that leads. Waits until there is one.
     pub fn leader(&self) -> usize {
-        for _ in 0..PATIENCE {
-            let leads = |member: &Member| {
-                member.child.is_some()
-                    && get(member.metrics, "/metrics")
-                        .is_some_and(|text| text.contains("\netcd_server_is_leader 1"))
-            };
-            if let Some(number) = self.members.iter().position(leads) {
-                return number;
+        let leads = |member: &Member| {
+            member.child.is_some()
+                && get(member.metrics, "/metrics")
+                    .is_some_and(|text| text.contains("\netcd_server_is_leader 1"))
+        };
+        let looked = (0..PATIENCE).find_map(|_| {
+            let found = self.members.iter().position(leads);
+            if found.is_none() {
+                sleep(Duration::from_millis(50));
             }
-            sleep(Duration::from_millis(50));
-        }
-        Err::<usize, _>(self.logs()).expect("a leader")
+            found
+        });
+        looked.ok_or_else(|| self.logs()).expect("a leader")
     }
 
     /// Kills a member at once, as a crash does. Its data stays.

@@ -204,7 +204,7 @@ impl Vault {
         }
     }
 
-    /// Opens a private key (PKCS#8 DER) or secret. `None` for public keys, and for those whose material is gone.
+    /// Opens a private key (PKCS#8 DER) or secret. `None` for public keys, and for those that are destroyed by now.
     ///
     /// # Errors
     /// [`VaultError`], where what is stored is not what the record says.
@@ -227,7 +227,7 @@ impl Vault {
             .await?
             .filter(|blob| !blob.value.is_empty())
         else {
-            return Ok(None);
+            return self.without_blob(entry, kid, &key);
         };
         if set::digest(&blob.value) != digest {
             return Err(VaultError::damaged(
@@ -244,6 +244,21 @@ impl Vault {
         opened
             .map(Some)
             .map_err(|error| VaultError::damaged(&key, error))
+    }
+
+    /// The entry was read a moment ago: where its key was destroyed since there is nothing to open, else somebody took it away.
+    fn without_blob<T>(
+        &self,
+        entry: &SetEntry,
+        kid: &str,
+        key: &str,
+    ) -> Result<Option<T>, VaultError> {
+        let present = self.get(&SetName::of(&entry.set));
+        let facts = present.as_ref().and_then(|present| present.keys.get(kid));
+        match facts.is_some_and(|facts| facts.sealed.is_some()) {
+            true => Err(VaultError::damaged(key, "is missing")),
+            false => Ok(None),
+        }
     }
 
     /// Where copies of an erased key stay, and what erases them there: those of the engine, then backups.

@@ -5,7 +5,8 @@ use std::{collections::BTreeSet, process::Command};
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 
 /// Normal and build edges go from a higher rank to a lower one.
-const RANKS: [(u8, &[&str]); 7] = [
+const RANKS: [(u8, &[&str]); 8] = [
+    (7, &["faults"]),
     (6, &["benches", "blackbox", "peers", "cryptoctl"]),
     (5, &["crypto-service", "key-manager"]),
     (
