@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 
 use crate::{Fault, figure::Measured};
 
-/// Writes the report. Rows of figures that were not asked for are kept from the file that is there.
+/// Writes the report of a run of `commit`, see [`commit`]. Rows of figures that were not asked for are kept from the file that is there.
 ///
 /// # Errors
 /// Where the file cannot be written.
-pub fn write(path: &Path, seed: u64, measured: &[Measured]) -> Result<(), Fault> {
+pub fn write(path: &Path, commit: &str, seed: u64, measured: &[Measured]) -> Result<(), Fault> {
     let mut rows = kept(path, measured);
     rows.extend(measured.iter().map(|row| row.row(seed)));
-    let report = json!({ "commit": commit(), "machine": machine(), "rows": rows });
+    let report = json!({ "commit": commit, "machine": machine(), "rows": rows });
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
     }
@@ -37,8 +37,10 @@ fn kept(path: &Path, measured: &[Measured]) -> Vec<Value> {
     rows
 }
 
-/// The commit that stands here, `-dirty` where the tree has changes, `unknown` where git cannot say.
-fn commit() -> String {
+/// The commit that stands here, `-dirty` where the tree has changes, `unknown` where git cannot say. Asked when a run begins: a long
+/// run is of the tree that it was built from.
+#[must_use]
+pub fn commit() -> String {
     let Some(commit) = said_by("git", &["rev-parse", "HEAD"]) else {
         return "unknown".to_owned();
     };
@@ -90,8 +92,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("results/faults.json");
         let (a, b) = (Figure::at_most("a", 0.0), Figure::at_most("b", 0.0));
-        write(&path, 1, &[a.measured(0.0, 3), b.measured(0.0, 3)]).unwrap();
-        write(&path, 2, &[b.unmeasured()]).unwrap();
+        write(
+            &path,
+            &commit(),
+            1,
+            &[a.measured(0.0, 3), b.measured(0.0, 3)],
+        )
+        .unwrap();
+        write(&path, &commit(), 2, &[b.unmeasured()]).unwrap();
         let report: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
         let rows = report["rows"].as_array().unwrap();
         let told: Vec<_> = rows

@@ -38,14 +38,14 @@ async fn measure(settings: Settings) -> Result<bool, Fault> {
         let report = || blackbox::repository().join("tests/results/faults.json");
         (settings.size == Size::Full).then(report)
     });
-    let (mut ok, seed) = (true, settings.seed);
+    let (mut ok, seed, commit) = (true, settings.seed, report::commit());
     for group in groups {
         let run = Run::new(settings.size, seed, PathBuf::clone(&settings.scratch));
         let measured = rows::run(group, run).await;
         ok &= measured.iter().all(|row| row.ok());
         // after each group: a run that is ended has what it measured
         if let Some(output) = &output {
-            report::write(output, seed, &measured)?;
+            report::write(output, &commit, seed, &measured)?;
         }
     }
     Ok(ok)

@@ -38,6 +38,8 @@ pub(super) const GROUP: Group = Group {
 const SETS: usize = 4;
 /// Keys of a set, after which another takes its place.
 const KEYS: usize = 40;
+/// Operations that are tried for one kill.
+const TRIES: usize = 50;
 /// A random kill comes within so many milliseconds of the first call.
 const WITHIN_MS: u64 = 60;
 
@@ -163,11 +165,11 @@ impl World {
             stack,
             arm,
         };
-        world.act(Operation::Create).await;
-        world.act(Operation::Rotate).await;
-        match world.witness.acknowledged() {
-            0 => Err(format!("no set could be made: {}", world.stack.logs()).into()),
-            _ => Ok(world),
+        let made = world.act(Operation::Create).await;
+        let promoted = world.act(Operation::Rotate).await;
+        match made && promoted {
+            true => Ok(world),
+            false => Err(format!("no set could be made: {}", world.stack.logs()).into()),
         }
     }
 
@@ -180,22 +182,26 @@ impl World {
         self.look().await
     }
 
-    /// The store's next step of the operation that is walked through is the last; an operation that survives has no more steps.
+    /// The store's next step of the operation that is walked through is the last; one that is acknowledged has no more steps.
     async fn kill_at_the_next_step(&mut self) -> Result<(), Fault> {
-        loop {
+        for _try in 0..TRIES {
             let part = self.arm.with_extension("part");
             fs::write(&part, self.walk.step().to_string())?;
             fs::rename(&part, &self.arm)?;
-            self.act(self.walk.operation()).await;
+            let acknowledged = self.act(self.walk.operation()).await;
             let ended = self.stack.key_manager.as_mut();
             if ended.is_some_and(|process| process.wait(Duration::from_millis(20)).is_some()) {
                 self.walk.next(false);
                 return Ok(());
             }
-            self.walk.next(true);
+            // what was refused has shown nothing: it is asked again
+            if acknowledged {
+                self.walk.next(true);
+            }
             // it is armed with more steps than the operation had, and would die of a later one
             self.restart();
         }
+        Err("no operation of many reaches its next step".into())
     }
 
     /// Operations run until the kill comes, wherever it comes.
@@ -216,7 +222,7 @@ impl World {
             .is_some_and(|process| process.wait(Duration::ZERO).is_none())
         {
             let operation = self.dice.pick(&OPERATIONS).copied();
-            self.act(operation.unwrap_or(Operation::Rotate)).await;
+            let _acknowledged = self.act(operation.unwrap_or(Operation::Rotate)).await;
         }
         killer.join().map_err(|_panicked| "the killer panicked")?
     }
@@ -255,8 +261,8 @@ impl World {
         }
     }
 
-    /// Does it, and notes what was acknowledged. What fails is not known to have happened.
-    async fn act(&mut self, operation: Operation) {
+    /// Does it, notes what was acknowledged, and says whether it was. What fails is not known to have happened.
+    async fn act(&mut self, operation: Operation) -> bool {
         self.names += 1;
         let set = self.dice.pick(&self.sets).cloned();
         let done = match (operation, set) {
@@ -268,9 +274,10 @@ impl World {
             (Operation::Import, Some(set)) => self.import(&set).await,
             (Operation::Revoke, Some(set)) => self.revoke(&set).await,
         };
-        if let Ok(set) = done {
+        done.is_ok_and(|set| {
             self.witness.note(&set);
-        }
+            true
+        })
     }
 
     async fn create(&mut self) -> Result<KeySet, client_core::Error> {
