@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use jose_aws_lc::AwsLc;
 use key_manager::{
-    keys::KeySource,
+    keys::{Given, KeySource},
     lifecycle::{Import, Lifecycle, Mutation},
     metrics::Metrics,
     seal::LocalKek,
@@ -128,7 +128,7 @@ impl Manager {
     /// As the use case.
     pub async fn import(&self, name: &str, kid: &str) -> Result<(Arc<SetEntry>, String), Fault> {
         let import = Import {
-            jwk: Zeroizing::new(fresh_jwk(kid)?),
+            given: Given::Jwk(Zeroizing::new(fresh_jwk(kid)?)),
             enters: ImportAs::Prepared,
             force: false,
         };
