@@ -139,6 +139,14 @@ impl Lifecycle {
                     self.vault.refresh_shared().await?;
                     break;
                 }
+                // The same request at another replica: the set and what is remembered of the request are one write.
+                Err(LifecycleError::Vault(VaultError::NameTaken)) => {
+                    if self.earlier(terms.request.as_ref()).await?.is_none() {
+                        return Err(VaultError::NameTaken.into());
+                    }
+                    self.vault.refresh_shared().await?;
+                    break;
+                }
                 // Another replica wrote meanwhile; most often another set.
                 Err(LifecycleError::Vault(VaultError::Conflict)) if tries < TRIES => {
                     self.vault.refresh().await?;

@@ -126,7 +126,7 @@ impl EtcdStore {
                 options = options.with_revision(at);
             }
             let (kvs, revision) = read(&self.cluster, from.clone(), options).await?;
-            at.get_or_insert(i64::try_from(revision).unwrap_or(i64::MAX));
+            at.get_or_insert_with(|| i64::try_from(revision).unwrap_or(i64::MAX));
             let last = kvs.len() < page;
             if let Some(kv) = kvs.last() {
                 from = [kv.key(), &[0]].concat();

@@ -166,7 +166,10 @@ async fn an_instance_that_does_not_acknowledge_is_named() {
         .unwrap()
         .into_inner();
     assert_eq!((answer.acked, answer.total), (0, 1));
-    assert_eq!(answer.stragglers, [instance.subscriber.clone()]);
+    assert_eq!(
+        answer.stragglers,
+        std::slice::from_ref(&instance.subscriber)
+    );
     assert_eq!(answer.issued_before, None);
     running.stop().await;
 }

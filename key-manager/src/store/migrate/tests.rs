@@ -88,7 +88,7 @@ async fn source() -> Arc<MemoryStore> {
 
 fn to(from: &Arc<MemoryStore>, to: Arc<dyn KeyStore>) -> Migration {
     Migration {
-        from: Arc::clone(from) as Arc<dyn KeyStore>,
+        from: from.clone(),
         to,
         destination: "elsewhere".to_owned(),
         again: false,
@@ -134,7 +134,7 @@ async fn a_target_that_fails_at_any_step_has_no_root_and_the_source_is_as_it_was
     let before = all(from.as_ref()).await;
     for commits in 0.. {
         let target = Failing::after(commits);
-        let ended = migrate(&to(&from, Arc::clone(&target) as _), |_| {}).await;
+        let ended = migrate(&to(&from, target.clone()), |_| {}).await;
         let Err(error) = ended else {
             assert!(commits > COUNT / CHUNK.0, "only {commits} commits");
             return;
@@ -157,7 +157,7 @@ async fn a_target_that_fails_at_any_step_has_no_root_and_the_source_is_as_it_was
 async fn a_part_is_written_over_only_on_demand() {
     let from = source().await;
     let target = Failing::after(5);
-    migrate(&to(&from, Arc::clone(&target) as _), |_| {})
+    migrate(&to(&from, target.clone()), |_| {})
         .await
         .unwrap_err();
     target.commits_left.store(usize::MAX, Ordering::SeqCst);
@@ -165,7 +165,7 @@ async fn a_part_is_written_over_only_on_demand() {
         .commit(Batch::new().put("set/0000", "a leftover"))
         .await
         .unwrap();
-    let mut second = to(&from, Arc::clone(&target) as _);
+    let mut second = to(&from, target.clone());
     let refused = migrate(&second, |_| {}).await.unwrap_err();
     assert!(matches!(refused, MigrateError::TargetPartial), "{refused}");
     assert_eq!(refused.exit_code(), 73);
@@ -189,7 +189,7 @@ async fn a_store_that_is_in_use_is_never_written_over() {
             .commit(Batch::new().put(key, "in use"))
             .await
             .unwrap();
-        let mut migration = to(&from, Arc::clone(&target) as _);
+        let mut migration = to(&from, target.clone());
         migration.again = again;
         let refused = migrate(&migration, |_| {}).await.unwrap_err();
         assert!(
@@ -211,7 +211,7 @@ async fn a_record_that_arrives_altered_is_named_and_ends_the_move() {
         commits_left: AtomicUsize::new(usize::MAX),
         store: MemoryStore::new(),
     });
-    let ended = migrate(&to(&from, Arc::clone(&target) as _), |_| {}).await;
+    let ended = migrate(&to(&from, target.clone()), |_| {}).await;
     assert!(
         matches!(&ended, Err(MigrateError::Differs(key)) if key == "set/1042"),
         "{ended:?}"
@@ -231,7 +231,7 @@ async fn an_empty_source_and_a_broken_off_move_are_named() {
         .await
         .unwrap();
     let target = Arc::new(MemoryStore::new());
-    let ended = migrate(&to(&from, Arc::clone(&target) as _), |_| {}).await;
+    let ended = migrate(&to(&from, target.clone()), |_| {}).await;
     assert!(matches!(ended, Err(MigrateError::SourceMoved)), "{ended:?}");
     assert_eq!(all(target.as_ref()).await, []);
     assert!(release(from.as_ref()).await.unwrap());

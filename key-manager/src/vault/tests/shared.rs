@@ -81,8 +81,9 @@ impl KeyStore for Shared {
 async fn two() -> (Lifecycle, Lifecycle, Arc<Shared>) {
     let memory = Arc::new(MemoryStore::new());
     let (first, second) = (Shared::of(&memory), Shared::of(&memory));
-    let one = lifecycle(&(first as Arc<dyn KeyStore>)).await;
-    let other = lifecycle(&(Arc::clone(&second) as Arc<dyn KeyStore>)).await;
+    let (first, shared): (Arc<dyn KeyStore>, Arc<dyn KeyStore>) = (first, second.clone());
+    let one = lifecycle(&first).await;
+    let other = lifecycle(&shared).await;
     one.create(new_set(&name(), "ES256"), &Mutation::default())
         .await
         .unwrap();
@@ -113,9 +114,7 @@ async fn a_store_that_is_opened_while_it_is_written_fits_together() {
     let (one, _, store) = two().await;
     let _set = store.other.set(one.clone());
     store.surprises.store(5, Ordering::SeqCst);
-    let opened = Vault::open(store as Arc<dyn KeyStore>, kek())
-        .await
-        .unwrap();
+    let opened = Vault::open(store, kek()).await.unwrap();
     assert_eq!(opened.epoch(), one.vault().epoch());
     assert_eq!(
         opened.get(&name()).unwrap().set,
@@ -127,13 +126,13 @@ async fn a_store_that_is_opened_while_it_is_written_fits_together() {
 async fn replicas_that_begin_on_an_empty_store_at_once_agree_on_its_root() {
     let memory = Arc::new(MemoryStore::new());
     let open = (0..8).map(|_| {
-        let store = Shared::of(&memory) as Arc<dyn KeyStore>;
+        let store: Arc<dyn KeyStore> = Shared::of(&memory);
         tokio::spawn(async move { Vault::open(store, kek()).await.map(|_vault| ()) })
     });
     for opened in futures::future::join_all(open).await {
         opened.unwrap().unwrap();
     }
-    let store = memory as Arc<dyn KeyStore>;
+    let store: Arc<dyn KeyStore> = memory;
     assert_eq!(open_all(store).await.unwrap(), 0);
 }
 

@@ -46,6 +46,9 @@ impl KeyType for Key32 {
     }
 }
 
+/// How long "a while" is.
+const QUIET: Duration = Duration::from_millis(300);
+
 pub(crate) fn hello(credentials: &Credentials, nonce: &str, public: &[u8]) -> proto::Hello {
     let signature = credentials
         .sign("crypto-feed-v1/hello", &[nonce.as_bytes(), public].concat())
@@ -254,9 +257,14 @@ impl FakeInstance {
         }
     }
 
+    /// Applies deltas until none comes for a while.
+    pub(crate) async fn catch_up(&mut self) {
+        while tokio::time::timeout(QUIET, self.delta()).await.is_ok() {}
+    }
+
     /// Whether nothing comes for a while.
     pub(crate) async fn is_quiet(&mut self) -> bool {
-        tokio::time::timeout(Duration::from_millis(300), self.down.message())
+        tokio::time::timeout(QUIET, self.down.message())
             .await
             .is_err()
     }

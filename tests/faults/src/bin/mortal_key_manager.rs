@@ -27,7 +27,7 @@ struct Arguments {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match serve(Arguments::parse()).await {
+    match Box::pin(serve(Arguments::parse())).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {
             progress(&fault.to_string());

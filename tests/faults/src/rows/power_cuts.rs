@@ -33,7 +33,7 @@ const CUTS_OF_A_STORE: usize = 25;
 const WITHIN: u64 = 120;
 
 async fn measure(run: Run) -> Result<Vec<Measured>, Fault> {
-    let cuts = run.of(150, 2_000);
+    let cuts = run.of(400, 2_000);
     let disk = Disk::new();
     vfs::watch(disk.clone())?;
     let counted = cut_all(&run, &disk, cuts).await;
