@@ -14,6 +14,7 @@ use super::{
     admin::{caller, content, mutation},
     fields::Fields,
     status::Failure,
+    trail::Trail,
 };
 use crate::{
     lifecycle::{Lifecycle, TokenTarget, TokensRevoked},
@@ -41,6 +42,7 @@ impl Revocation {
         &self,
         caller: &Caller,
         message: proto::RevokeTokenRequest,
+        trail: &Trail,
     ) -> Result<proto::RevokeTokenResponse, Failure> {
         let content = content("revoke-token", &message);
         let mut fields = Fields::default();
@@ -65,6 +67,7 @@ impl Revocation {
             return Err(Failure::field("target", "is required: jti or match"));
         };
         let names = self.granted(caller, &tenant, names)?;
+        trail.begin().await?;
         let mutation = mutation(caller, request_id, content, 0);
         let revoked = self
             .lifecycle
@@ -172,8 +175,11 @@ impl RevocationService for Revocation {
         request: Request<proto::RevokeTokenRequest>,
     ) -> Result<Response<proto::RevokeTokenResponse>, Status> {
         let caller = caller(&request)?;
-        Ok(Response::new(
-            self.revoke(&caller, request.into_inner()).await?,
-        ))
+        let message = request.into_inner();
+        let trail = Trail::new(self.lifecycle.audit(), &caller, "RevokeToken")
+            .on(&message.tenant, &message.key_sets.join(" "))
+            .request(&message.request_id);
+        let revoked = self.revoke(&caller, message, &trail).await;
+        Ok(Response::new(trail.end(revoked).await?))
     }
 }

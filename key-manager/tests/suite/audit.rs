@@ -6,6 +6,7 @@ use crate::support::{Deployment, Running, create, eventually, kids, new_set, rot
 use audit_log::{Statement, Verifier};
 use crypto_proto::keys::v1::{
     self as proto, AuditOutcome, KeyState, key_admin_service_client::KeyAdminServiceClient,
+    revocation_service_client::RevocationServiceClient,
 };
 use jose::{algorithm::JwsAlgorithm, jwk::PublicJwk, provider::Provider as _};
 use jose_aws_lc::AwsLc;
@@ -357,4 +358,39 @@ async fn no_key_that_was_imported_stands_in_the_log() {
         "{text}"
     );
     running.stop().await;
+}
+
+#[tokio::test]
+async fn a_revocation_of_tokens_is_recorded_without_a_word_of_whose_they_are() {
+    let deployment = Deployment::new();
+    let running = deployment.start().await;
+    let mut admin = running.admin(&deployment, "admin");
+    create(&mut admin, "op/a", "ES256").await;
+    let mut management = RevocationServiceClient::new(
+        running.channel(&deployment.credentials("management", &running.clock)),
+    );
+    let revoke = |key_set: &str| proto::RevokeTokenRequest {
+        key_sets: vec![key_set.to_owned()],
+        target: Some(proto::revoke_token_request::Target::Jti(
+            "a-secret-jti".to_owned(),
+        )),
+        ..Default::default()
+    };
+    management.revoke_token(revoke("op/a")).await.unwrap();
+    let refused = management.revoke_token(revoke("other/a")).await;
+    assert_eq!(refused.unwrap_err().code(), Code::PermissionDenied);
+    let entry = |outcome, reason: &str| ("RevokeToken".to_owned(), outcome, reason.to_owned());
+    assert_eq!(
+        trail(&mut admin, by("management")).await,
+        [
+            entry(AuditOutcome::Begun, ""),
+            entry(AuditOutcome::Done, ""),
+            entry(AuditOutcome::Refused, "NOT_GRANTED"),
+        ]
+    );
+    running.stop().await;
+    for path in segments(&deployment).into_values() {
+        let text = std::fs::read_to_string(path).unwrap();
+        assert!(!text.contains("a-secret-jti"));
+    }
 }
