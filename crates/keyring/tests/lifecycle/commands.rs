@@ -48,6 +48,31 @@ fn creation_names_every_field_that_does_not_fit() {
 }
 
 #[test]
+fn a_cryptoperiod_that_cannot_be_kept_is_refused_with_the_reason() {
+    let ctx = Context {
+        now: START,
+        epoch: 1,
+        times: &Times::DEFAULT,
+        subscribers: &[],
+    };
+    // The lead is 15 minutes; 300 keys of an hour last 298 hours, those of 16 minutes 79 hours.
+    for (period, lifetime, refused) in [
+        (minutes(15), minutes(60), None),
+        (minutes(14), minutes(60), Some("policy.cryptoperiod")),
+        (minutes(16), minutes(79 * 60), None),
+        (minutes(16), minutes(80 * 60), Some("profile.max_lifetime")),
+    ] {
+        let mut new = new_set(Use::Sign, "ES256", Publish::Public);
+        new.policy.cryptoperiod = Some(period);
+        new.profile.max_lifetime = lifetime;
+        let made = create(new, &ctx);
+        let said = made.map_or_else(|refusal| refusal.to_string(), |_made| String::new());
+        assert_eq!(said.is_empty(), refused.is_none(), "{period}: {said}");
+        assert!(said.contains(refused.unwrap_or_default()), "{said}");
+    }
+}
+
+#[test]
 fn each_use_takes_its_algorithms_and_no_others() {
     let ctx = Context {
         now: START,
