@@ -215,13 +215,7 @@ impl Lanes {
         T: Send + 'static,
         F: FnOnce() -> T + Send + 'static,
     {
-        let (agreement, work) = (None, move |_none| work());
-        let other = Other {
-            class,
-            agreement,
-            work,
-        };
-        self.one(ask, other).await
+        self.agree(ask, class, None, move |_none| work()).await
     }
 
     /// Runs many works, each for its own ask and in its own class. Results come in the order of the works.
