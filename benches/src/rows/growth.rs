@@ -1,6 +1,7 @@
 //! What key sets cost: throughput, memory, and the time to be warm.
 
 mod create;
+mod each;
 mod warm;
 
 use std::{
@@ -11,8 +12,9 @@ use std::{
     time::Duration,
 };
 
-use client_core::request::Sign;
+use client_core::{CryptoClient, request::Sign};
 
+use self::each::each;
 use crate::{
     Fault, kernel,
     load::Call,
@@ -26,6 +28,8 @@ use crate::{
 const GROUP: &str = "growth";
 /// An Active key and a standby.
 const KEYS_IN_A_SET: f64 = 2.0;
+/// Calls in flight while each set is used for the first time.
+const FIRST_USES_AT_ONCE: usize = 64;
 
 /// A service that holds a number of key sets.
 struct Grown {
@@ -39,12 +43,16 @@ pub(super) async fn measure(settings: &Settings, table: &mut Table) -> Result<()
         grown.push(grow(settings, *sets, table).await?);
     }
     memory(settings, &grown, table).await?;
+    let mut warmed = Vec::new();
+    for Grown { sets, stack } in &grown {
+        let client = Service::new(stack, settings).client("token", Mode::Coalesced)?;
+        use_each(&client, *sets).await?;
+        warmed.push((*sets, stack, any_set(client, *sets)?));
+    }
     for _round in 0..settings.rounds {
-        for Grown { sets, stack } in &grown {
+        for (sets, stack, call) in &warmed {
             let service = Service::new(stack, settings);
-            let figures = service
-                .saturate(&any_set(&service, *sets)?, Mode::Coalesced)
-                .await?;
+            let figures = service.saturate(call, Mode::Coalesced).await?;
             table.record(
                 GROUP,
                 &named(*sets),
@@ -124,9 +132,25 @@ fn mebibytes(stack: &Stack) -> Result<f64, Fault> {
     Ok(number(kernel::resident(stack.crypto_service)? / 1024) / 1024.0)
 }
 
+/// Signs once with each set, so that the rounds measure what a set costs in use: its key is parsed then, and the client
+/// knows which sets are alike.
+async fn use_each(client: &CryptoClient, sets: usize) -> Result<(), Fault> {
+    progress(&format!("growth: first use of {sets} key sets"));
+    let sign = {
+        let client = client.clone();
+        move |number| {
+            let client = client.clone();
+            async move {
+                let sign = Sign::json(name(number), CLAIMS);
+                client.sign(&sign).await.map(|_token| ())
+            }
+        }
+    };
+    each(sets, FIRST_USES_AT_ONCE, sign).await
+}
+
 /// Signs with a set picked at random over all of them.
-fn any_set(service: &Service<'_>, sets: usize) -> Result<Call, Fault> {
-    let client = service.client("token", Mode::Coalesced)?;
+fn any_set(client: CryptoClient, sets: usize) -> Result<Call, Fault> {
     let sets = u64::try_from(sets)?.max(1);
     let shared = Arc::new((client, AtomicU64::new(0)));
     Ok(Call::new(move || {
