@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::{CertificateAuthority, Leaf, write_private};
+use crate::{CertificateAuthority, Leaf, Proxy, write_private};
 
 /// Ports are taken from below those that the kernel gives to outgoing connections, so that a member finds its own again.
 const FIRST_PORT: u16 = 12_000;
@@ -38,6 +38,8 @@ struct Member {
     name: String,
     client: SocketAddr,
     peer: SocketAddr,
+    /// Stands before `peer`, so that the line between two members can be cut.
+    line: Proxy,
     /// Health and metrics, without TLS.
     metrics: SocketAddr,
     child: Option<Child>,
@@ -72,12 +74,16 @@ impl EtcdCluster {
                 .expect("write the certificate");
             write_private(&folder.path().join("etcd.key"), issued.key_pem());
         }
-        let member = |number| Member {
-            name: format!("member-{number}"),
-            client: free_address(),
-            peer: free_address(),
-            metrics: free_address(),
-            child: None,
+        let member = |number| {
+            let peer = free_address();
+            Member {
+                name: format!("member-{number}"),
+                client: free_address(),
+                peer,
+                line: Proxy::to(peer),
+                metrics: free_address(),
+                child: None,
+            }
         };
         let mut cluster = Self {
             folder,
@@ -87,6 +93,11 @@ impl EtcdCluster {
         (0..members).for_each(|number| cluster.spawn(number));
         (0..members).try_for_each(|number| cluster.wait_for(number))?;
         Ok(cluster)
+    }
+
+    /// Where its members listen for clients.
+    pub fn clients(&self) -> Vec<SocketAddr> {
+        self.members.iter().map(|member| member.client).collect()
     }
 
     /// The endpoints of its clients, one per member.
@@ -139,6 +150,60 @@ impl EtcdCluster {
             .expect("members that serve");
     }
 
+    /// Cuts a member off from the others, in both directions and without a word. Its clients still reach it.
+    pub fn isolate(&self, number: usize) {
+        let member = self.members.get(number).expect("a member of that number");
+        let metrics = get(member.metrics, "/metrics").expect("the metrics of a member that runs");
+        let id = metrics
+            .split_once("etcd_server_id{server_id=\"")
+            .and_then(|(_, rest)| rest.split_once('"'))
+            .map(|(id, _)| id.to_owned())
+            .expect("its id");
+        member.line.cut();
+        for other in self
+            .members
+            .iter()
+            .filter(|other| other.name != member.name)
+        {
+            // every connection to a peer begins with a request that names its sender
+            other.line.cut_marked(&format!("X-Server-From: {id}"));
+        }
+    }
+
+    /// Joins what was cut.
+    pub fn heal(&self) {
+        for member in &self.members {
+            member.line.heal();
+            // a connection that was silent for long is taken for dead by one end and not by the other
+            member.line.reset();
+        }
+    }
+
+    /// Forgets the history of every key up to now, through a member that serves.
+    pub fn compact(&self) {
+        let client = |member: &&Member| member.child.is_some();
+        let member = self
+            .members
+            .iter()
+            .find(client)
+            .expect("a member that runs");
+        let (key, all) = (
+            "{\"key\":\"AA==\",\"range_end\":\"AA==\",",
+            "\"count_only\":true}",
+        );
+        let range = post(member.client, "/v3/kv/range", &format!("{key}{all}"));
+        let range = range.expect("an answer to a range");
+        let revision = range
+            .split_once("\"revision\":\"")
+            .and_then(|(_, rest)| rest.split_once('"'))
+            .map(|(revision, _)| revision.to_owned())
+            .expect("the present revision");
+        let compaction = format!("{{\"revision\":\"{revision}\"}}");
+        let done = post(member.client, "/v3/kv/compaction", &compaction);
+        let done = done.expect("an answer to a compaction");
+        assert!(done.contains(" 200 "), "{done}");
+    }
+
     /// What the members have logged.
     pub fn logs(&self) -> String {
         let log = |member: &Member| {
@@ -175,7 +240,7 @@ impl EtcdCluster {
         let initial: Vec<String> = self
             .members
             .iter()
-            .map(|member| format!("{}={}", member.name, url(member.peer)))
+            .map(|member| format!("{}={}", member.name, url(member.line.address())))
             .collect();
         let client = format!("{scheme}://{}", member.client);
         let mut command = dying_with_us(&program());
@@ -193,7 +258,7 @@ impl EtcdCluster {
                 &client,
             ])
             .args(["--listen-peer-urls", &url(member.peer)])
-            .args(["--initial-advertise-peer-urls", &url(member.peer)])
+            .args(["--initial-advertise-peer-urls", &url(member.line.address())])
             .args(["--listen-metrics-urls", &url(member.metrics)])
             .arg("--data-dir")
             .arg(self.folder.path().join(&member.name))
@@ -294,10 +359,28 @@ fn free_address() -> SocketAddr {
 
 /// The answer to a GET, head and body; `None` where there is none.
 fn get(address: SocketAddr, path: &str) -> Option<String> {
+    ask(
+        address,
+        &format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n"),
+    )
+}
+
+/// The answer to a POST of JSON.
+fn post(address: SocketAddr, path: &str, json: &str) -> Option<String> {
+    let length = json.len();
+    ask(
+        address,
+        &format!(
+            "POST {path} HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{json}"
+        ),
+    )
+}
+
+fn ask(address: SocketAddr, request: &str) -> Option<String> {
     let timeout = Duration::from_secs(2);
     let mut stream = TcpStream::connect_timeout(&address, timeout).ok()?;
     stream.set_read_timeout(Some(timeout)).ok()?;
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").ok()?;
+    stream.write_all(request.as_bytes()).ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
     Some(answer)

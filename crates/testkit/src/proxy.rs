@@ -1,10 +1,11 @@
 //! A TCP proxy that can cut a connection without closing it: what a partition looks like from both ends, without root.
 
 use std::{
+    collections::BTreeSet,
     io::{ErrorKind, Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
@@ -13,6 +14,9 @@ use std::{
 
 /// How often a pump looks whether the line is cut.
 const LOOK: Duration = Duration::from_millis(10);
+
+/// Bytes at the beginning of a connection in which the mark of a sender is looked for.
+const HEAD: usize = 4 * 1024;
 
 /// A proxy to one address; it ends with this value.
 ///
@@ -30,6 +34,16 @@ struct Line {
     ended: AtomicBool,
     /// Connections of an older number are dropped.
     generation: AtomicU64,
+    /// Connections that begin with one of these are cut.
+    cut_marks: Mutex<BTreeSet<String>>,
+}
+
+/// One connection.
+#[derive(Debug, Default)]
+struct Connection {
+    generation: u64,
+    /// What its near end sent first.
+    head: OnceLock<String>,
 }
 
 impl Proxy {
@@ -61,9 +75,15 @@ impl Proxy {
         self.line.cut.store(true, Ordering::SeqCst);
     }
 
+    /// Carries nothing any more of connections whose first bytes hold `mark`, such as a header that names the sender.
+    pub fn cut_marked(&self, mark: &str) {
+        self.line.marks().insert(mark.to_owned());
+    }
+
     /// Carries again.
     pub fn heal(&self) {
         self.line.cut.store(false, Ordering::SeqCst);
+        self.line.marks().clear();
     }
 
     /// Closes what is open, as a router that restarts; new connections are carried.
@@ -81,32 +101,51 @@ impl Drop for Proxy {
 }
 
 impl Line {
-    fn is_cut(&self) -> bool {
-        self.cut.load(Ordering::SeqCst)
+    fn marks(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.cut_marks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_over(&self, generation: u64) -> bool {
-        self.ended.load(Ordering::SeqCst) || self.generation.load(Ordering::SeqCst) != generation
+    fn is_cut(&self, connection: &Connection) -> bool {
+        let marked = || {
+            let marks = self.marks();
+            let head = connection.head.get();
+            head.is_some_and(|head| marks.iter().any(|mark| head.contains(mark)))
+        };
+        self.cut.load(Ordering::SeqCst) || marked()
+    }
+
+    fn is_over(&self, connection: &Connection) -> bool {
+        self.ended.load(Ordering::SeqCst)
+            || self.generation.load(Ordering::SeqCst) != connection.generation
+    }
+
+    fn wait_while_cut(&self, connection: &Connection) {
+        while self.is_cut(connection) && !self.is_over(connection) {
+            thread::sleep(LOOK);
+        }
     }
 
     /// Both directions of one connection, until either end closes.
     fn carry(self: Arc<Self>, near: TcpStream, target: SocketAddr) {
-        let generation = self.generation.load(Ordering::SeqCst);
-        while self.is_cut() {
-            if self.is_over(generation) {
-                return;
-            }
-            thread::sleep(LOOK);
+        let connection = Connection {
+            generation: self.generation.load(Ordering::SeqCst),
+            head: OnceLock::new(),
+        };
+        self.wait_while_cut(&connection);
+        if self.is_over(&connection) {
+            return;
         }
         // a target that is down looks to the other end as it does without a proxy: the connection closes
         let Ok(far) = TcpStream::connect(target) else {
             return;
         };
-        let pairs = [(&near, &far), (&far, &near)];
         thread::scope(|scope| {
-            for (from, to) in pairs {
-                scope.spawn(|| {
-                    self.pump(from, to, generation);
+            for (from, to, first) in [(&near, &far, true), (&far, &near, false)] {
+                let (line, connection) = (&self, &connection);
+                scope.spawn(move || {
+                    line.pump(from, to, connection, first);
                     // one direction that ends ends the other
                     let _closed = from.shutdown(std::net::Shutdown::Both);
                     let _closed = to.shutdown(std::net::Shutdown::Both);
@@ -115,13 +154,14 @@ impl Line {
         });
     }
 
-    fn pump(&self, mut from: &TcpStream, mut to: &TcpStream, generation: u64) {
+    /// Copies until either end closes; the direction of who connected tells who that is.
+    fn pump(&self, mut from: &TcpStream, mut to: &TcpStream, connection: &Connection, tells: bool) {
         if from.set_read_timeout(Some(LOOK)).is_err() || to.set_nodelay(true).is_err() {
             return;
         }
         let mut buffer = [0; 16 * 1024];
-        while !self.is_over(generation) {
-            if self.is_cut() {
+        while !self.is_over(connection) {
+            if self.is_cut(connection) {
                 thread::sleep(LOOK);
                 continue;
             }
@@ -131,13 +171,17 @@ impl Line {
                 Err(error) if is_a_pause(error.kind()) => continue,
                 Err(_gone) => return,
             };
-            // what was read before the cut is not carried after it
-            while self.is_cut() && !self.is_over(generation) {
-                thread::sleep(LOOK);
-            }
             let Some(bytes) = buffer.get(..read) else {
                 return;
             };
+            if tells {
+                let head = bytes.get(..HEAD).unwrap_or(bytes);
+                connection
+                    .head
+                    .get_or_init(|| String::from_utf8_lossy(head).into_owned());
+            }
+            // what was read before the cut is not carried after it
+            self.wait_while_cut(connection);
             if to.write_all(bytes).is_err() {
                 return;
             }
@@ -191,6 +235,25 @@ mod tests {
         proxy.heal();
         assert!(answers(&mut stream, Duration::from_secs(10)));
         assert!(answers(&mut late, Duration::from_secs(10)));
+    }
+
+    #[test]
+    fn a_line_is_cut_for_those_alone_who_begin_with_a_mark() {
+        let proxy = Proxy::to(echo());
+        let begin = |text: &[u8]| {
+            let mut stream = TcpStream::connect(proxy.address()).unwrap();
+            stream.write_all(text).unwrap();
+            stream
+        };
+        let mut marked = begin(b"m");
+        assert!(answers(&mut marked, Duration::from_secs(10)));
+        proxy.cut_marked("m");
+        marked.write_all(b"x").unwrap();
+        assert!(!answers(&mut marked, Duration::from_millis(200)));
+        assert!(answers(&mut begin(b"o"), Duration::from_secs(10)));
+        assert!(!answers(&mut begin(b"m"), Duration::from_millis(200)));
+        proxy.heal();
+        assert!(answers(&mut marked, Duration::from_secs(10)));
     }
 
     #[test]

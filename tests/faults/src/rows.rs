@@ -1,5 +1,6 @@
 //! The groups of figures. A new one is a file of this folder and a line of [`GROUPS`].
 
+mod etcd;
 mod feed;
 mod kills;
 mod power_cuts;
@@ -36,6 +37,7 @@ pub const GROUPS: &[Group] = &[
     kills::GROUP,
     power_cuts::GROUP,
     store_edits::GROUP,
+    etcd::GROUP,
     feed::GROUP,
 ];
 

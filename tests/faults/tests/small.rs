@@ -62,11 +62,16 @@ fn no_edit_of_the_store_goes_undetected() {
 }
 
 #[test]
+fn etcd_that_goes_wrong_costs_no_token_and_lets_no_stale_write_in() {
+    assert_eq!(measured("etcd").len(), 2);
+}
+
+#[test]
 fn a_new_instance_is_fed_every_key_set() {
     assert_eq!(measured("feed").len(), 2);
 }
 
 #[test]
 fn every_group_has_a_small_test() {
-    assert_eq!(GROUPS.len(), 6, "give the new group a test here");
+    assert_eq!(GROUPS.len(), 7, "give the new group a test here");
 }

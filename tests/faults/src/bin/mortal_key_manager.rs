@@ -1,11 +1,17 @@
-//! The key-manager, run as its own program runs it, over a store that ends the process at a chosen step.
+//! The key-manager, run as its own program runs it, over a store that ends the process at a chosen step, or with a clock that is off.
 
-use std::{path::PathBuf, process::ExitCode, sync::Arc};
+use std::{
+    path::PathBuf,
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use clap::Parser;
 use faults::{Fault, countdown::Countdown, progress, vfs};
-use key_manager::{Listeners, config};
+use key_manager::{Environment, Listeners, config};
 use service_kit::{
+    clock::{BootTime, Clock, SystemClock},
     config::{ConfigArgs, Start},
     process,
     shutdown::Shutdown,
@@ -20,9 +26,35 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 struct Arguments {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Where the number of steps comes from.
+    /// Where the number of steps comes from, after which the process ends.
     #[arg(long, value_name = "FILE")]
-    arm: PathBuf,
+    arm: Option<PathBuf>,
+    /// How far its wall clock is from the machine's.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 0,
+        allow_negative_numbers = true
+    )]
+    clock_offset: i64,
+}
+
+/// The machine's clocks, with a wall clock that is so many seconds off.
+#[derive(Debug)]
+struct OffClock(i64);
+
+impl Clock for OffClock {
+    fn wall(&self) -> SystemTime {
+        let by = Duration::from_secs(self.0.unsigned_abs());
+        match self.0 < 0 {
+            true => SystemClock.wall() - by,
+            false => SystemClock.wall() + by,
+        }
+    }
+
+    fn boot(&self) -> BootTime {
+        SystemClock.boot()
+    }
 }
 
 #[tokio::main]
@@ -42,9 +74,15 @@ async fn serve(arguments: Arguments) -> Result<(), Fault> {
     };
     telemetry::init(&config.log)?;
     process::die_with_parent()?;
-    vfs::watch(Arc::new(Countdown::new(arguments.arm)))?;
+    if let Some(arm) = arguments.arm {
+        vfs::watch(Arc::new(Countdown::new(arm)))?;
+    }
     let shutdown = Shutdown::new();
     process::drain_on_signals(shutdown.clone())?;
     let listeners = Listeners::bind(&config).await?;
-    Ok(key_manager::run(config, listeners, shutdown).await?)
+    let environment = Environment {
+        clock: Arc::new(OffClock(arguments.clock_offset)),
+        ..Environment::default()
+    };
+    Ok(key_manager::run_in(environment, config, listeners, shutdown).await?)
 }

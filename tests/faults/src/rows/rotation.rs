@@ -140,7 +140,8 @@ async fn rotate_once(admin: &AdminClient, names: &[String]) -> Result<(), Fault>
     Ok(())
 }
 
-async fn rotate(admin: AdminClient, name: String) -> Result<(), Fault> {
+/// One unforced rotation; returns when the standby has been promoted.
+pub(super) async fn rotate(admin: AdminClient, name: String) -> Result<(), Fault> {
     let rotated = admin.rotate(&RotateKeySet::new(&name)).await?;
     let active = |set: &client_admin::KeySet| set.active().map(|version| version.kid.clone());
     let before = active(&rotated.key_set);
