@@ -385,3 +385,44 @@ fn ask(address: SocketAddr, request: &str) -> Option<String> {
     stream.read_to_string(&mut answer).ok()?;
     Some(answer)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn leads(cluster: &EtcdCluster, number: usize) -> bool {
+        get(cluster.members[number].metrics, "/metrics")
+            .is_some_and(|text| text.contains("\netcd_server_is_leader 1"))
+    }
+
+    fn eventually(done: impl Fn() -> bool) -> bool {
+        (0..PATIENCE).any(|_| {
+            let now = done();
+            if !now {
+                sleep(Duration::from_millis(50));
+            }
+            now
+        })
+    }
+
+    #[test]
+    fn a_leader_that_is_cut_off_steps_down_and_the_others_elect_one_until_all_are_joined_again() {
+        let cluster = EtcdCluster::start(3);
+        let old = cluster.leader();
+        cluster.isolate(old);
+        assert!(eventually(|| !leads(&cluster, old)), "{}", cluster.logs());
+        let others = || (0..3).filter(|number| *number != old);
+        assert!(
+            eventually(|| others().any(|other| leads(&cluster, other))),
+            "{}",
+            cluster.logs()
+        );
+        // alone it serves nobody
+        assert!(
+            get(cluster.members[old].metrics, "/health")
+                .is_none_or(|text| !text.contains("\"health\":\"true\""))
+        );
+        cluster.heal();
+        cluster.wait();
+    }
+}

@@ -5,10 +5,14 @@
 //! Large RSA keys are computed at the lowest priority, so that everything else preempts them. Such a thread must never hold a lock that
 //! others wait for: preempted with it, it would hold up the threads that serve connections for as long as the machine is busy. So
 //! a thread at the usual priority takes and answers, and [`Idle`] next to it computes and touches nothing else.
+//!
+//! On a machine that others keep busy, such a thread may not run at all. A batch that takes longer than any batch can is late: until it is
+//! back, the thread that takes computes by itself. So whoever shares the processor costs one batch, not all that come after it.
 
 use std::fmt;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -20,6 +24,9 @@ use super::compute::Compute;
 use super::fair::Fair;
 use super::job::{Batch, Entry, Source};
 use super::stats::{Lines, Stats};
+
+/// How often a thread looks for work and for its late batch, while there is one.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// Threads that share some lines, one for each kind.
 pub(super) struct Pool {
@@ -154,10 +161,10 @@ impl Pool {
     }
 
     /// Works until the pool is closed and its lines are empty. `idle` computes, where there is one.
-    pub(super) fn work(&self, compute: &Compute, idle: Option<&Idle>) {
+    pub(super) fn work(&self, compute: &Compute, mut idle: Option<Idle>) {
         let mut batch = Batch::default();
-        while let Some(kind) = self.take(&compute.stats, &mut batch) {
-            match idle {
+        while let Some(kind) = self.next_batch(&compute.stats, idle.as_mut(), &mut batch) {
+            match idle.as_mut().filter(|idle| !idle.late) {
                 None => batch.run(compute, kind),
                 Some(idle) => {
                     batch.turn_away(&compute.stats);
@@ -168,11 +175,28 @@ impl Pool {
         }
     }
 
+    fn next_batch(
+        &self,
+        stats: &Stats,
+        idle: Option<&mut Idle>,
+        batch: &mut Batch,
+    ) -> Option<Kind> {
+        if let Some(idle) = idle {
+            idle.look(Duration::ZERO);
+            while idle.late {
+                if let Some(kind) = self.lock().take(stats, self.capacity.threads, batch) {
+                    return Some(kind);
+                }
+                idle.look(LOOK);
+            }
+        }
+        self.take(stats, batch)
+    }
+
     fn take(&self, stats: &Stats, batch: &mut Batch) -> Option<Kind> {
         let mut state = self.lock();
         loop {
-            if let Some(kind) = state.next() {
-                state.fill(stats, kind, self.capacity.threads, batch);
+            if let Some(kind) = state.take(stats, self.capacity.threads, batch) {
                 // Who leaves something behind calls the next.
                 if state.busy > 0 && state.idle > 0 {
                     state.idle -= 1;
@@ -213,21 +237,52 @@ impl Pool {
 pub(super) struct Idle {
     work: SyncSender<(Batch, Kind)>,
     done: Receiver<Batch>,
+    patience: Duration,
+    /// It has a batch that should have come back.
+    late: bool,
 }
 
 impl Idle {
-    /// One end for the thread that takes; [`IdleWork`] is for the thread that computes.
-    pub(super) fn pair() -> (Self, IdleWork) {
+    /// One end for the thread that takes; [`IdleWork`] is for the thread that computes. A batch is late after `patience`.
+    pub(super) fn pair(patience: Duration) -> (Self, IdleWork) {
         let (work, taken) = sync_channel(1);
         let (computed, done) = sync_channel(1);
-        (Self { work, done }, IdleWork { taken, computed })
+        let idle = Self {
+            work,
+            done,
+            patience,
+            late: false,
+        };
+        (idle, IdleWork { taken, computed })
     }
 
-    /// The batch as it comes back. A thread that is gone has dropped it, and so told everyone that their answer is lost.
-    fn compute(&self, batch: Batch, kind: Kind) -> Batch {
+    /// The batch as it comes back; an empty one where it is late. A thread that is gone has dropped it, and so told everyone that
+    /// their answer is lost.
+    fn compute(&mut self, batch: Batch, kind: Kind) -> Batch {
         let sent = self.work.send((batch, kind)).is_ok();
-        let done = sent.then(|| self.done.recv().ok());
-        done.flatten().unwrap_or_default()
+        let done = sent.then(|| self.done.recv_timeout(self.patience));
+        if matches!(done, Some(Err(RecvTimeoutError::Timeout))) {
+            self.late = true;
+            tracing::warn!(
+                "the processor is too busy for large RSA keys at idle priority: they are computed at the usual one"
+            );
+        }
+        done.and_then(Result::ok).unwrap_or_default()
+    }
+
+    /// Waits so long for a late batch, and answers it.
+    fn look(&mut self, wait: Duration) {
+        if !self.late {
+            return;
+        }
+        match self.done.recv_timeout(wait) {
+            Ok(mut batch) => {
+                self.late = false;
+                batch.answer();
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => self.late = false,
+        }
     }
 }
 
@@ -281,6 +336,12 @@ impl State {
         }
         let busy = Kind::all().filter(|kind| !self.lines.of(*kind).waiting.is_empty());
         busy.min_by_key(|kind| self.lines.of(*kind).served)
+    }
+
+    fn take(&mut self, stats: &Stats, threads: u64, batch: &mut Batch) -> Option<Kind> {
+        let kind = self.next()?;
+        self.fill(stats, kind, threads, batch);
+        Some(kind)
     }
 
     fn fill(&mut self, stats: &Stats, kind: Kind, threads: u64, batch: &mut Batch) {

@@ -26,6 +26,8 @@ pub struct LaneOptions {
     pub threads: NonZeroUsize,
     /// The work that may wait for each thread, of each class, before callers are turned away.
     pub queue: Duration,
+    /// How long a batch of large RSA keys may take at idle priority before others are computed at the usual one.
+    pub idle_patience: Duration,
     /// The calls in flight in the service; without it, only those that are here are known.
     pub in_flight: Option<InFlight>,
 }
@@ -36,6 +38,8 @@ impl Default for LaneOptions {
             engine: Engine::single(),
             threads: thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             queue: Duration::from_millis(250),
+            // eight signatures with 4096 bits take 7 to 15 ms, one with 8192 bits takes as long
+            idle_patience: Duration::from_millis(150),
             in_flight: None,
         }
     }
@@ -51,6 +55,7 @@ impl Lanes {
             engine,
             threads,
             queue,
+            idle_patience,
             in_flight,
         } = options;
         let count = u64::try_from(threads.get()).unwrap_or(u64::MAX);
@@ -73,26 +78,34 @@ impl Lanes {
         let handle = Handle(Arc::clone(&shared));
         for id in PoolId::ALL {
             for number in 0..threads.get() {
-                spawn(&shared, id, number)?;
+                spawn(&shared, id, number, idle_patience)?;
             }
         }
         Ok(Self(Arc::new(handle)))
     }
 }
 
-fn spawn(shared: &Arc<Shared>, id: PoolId, number: usize) -> io::Result<()> {
+fn spawn(
+    shared: &Arc<Shared>,
+    id: PoolId,
+    number: usize,
+    idle_patience: Duration,
+) -> io::Result<()> {
     let name = format!("{}-{number}", id.name());
     let idle = match id {
-        PoolId::LargeRsa => Some(spawn_idle(shared, format!("rsa-idle-{number}"))?),
+        PoolId::LargeRsa => {
+            let name = format!("rsa-idle-{number}");
+            Some(spawn_idle(shared, name, idle_patience)?)
+        }
         PoolId::Rsa2048 | PoolId::Cheap => None,
     };
     let shared = Arc::clone(shared);
-    let work = move || shared.pool(id).work(&shared.compute, idle.as_ref());
+    let work = move || shared.pool(id).work(&shared.compute, idle);
     thread(name, work)
 }
 
-fn spawn_idle(shared: &Arc<Shared>, name: String) -> io::Result<Idle> {
-    let (idle, work) = Idle::pair();
+fn spawn_idle(shared: &Arc<Shared>, name: String, patience: Duration) -> io::Result<Idle> {
+    let (idle, work) = Idle::pair(patience);
     let shared = Arc::clone(shared);
     let compute = move || {
         lower_priority();

@@ -43,6 +43,20 @@ async fn a_flood_of_rsa_4096_leaves_all_else_served() {
 }
 
 #[tokio::test]
+async fn a_thread_that_gets_no_processor_costs_its_batch_alone_and_that_comes_later() {
+    let (lanes, _fake) = started(1, |options| options.idle_patience = Duration::ZERO);
+    let gate = Gate::hold(&lanes, Class::Rsa4096).await;
+    for _ in 0..3 {
+        let ran = lanes.run(ask(), Class::Rsa4096, name).await.unwrap();
+        assert_eq!(ran, "rsa-large-0");
+    }
+    gate.open().await;
+    while lanes.run(ask(), Class::Rsa4096, name).await.unwrap() != "rsa-idle-0" {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
 async fn what_shares_threads_takes_turns_by_cost() {
     let (lanes, _fake) = lanes(1);
     let gate = Gate::hold(&lanes, Class::Rsa4096).await;

@@ -34,13 +34,20 @@ pub(super) fn lanes(pays_from: usize) -> (Lanes, Arc<FakeLanes>) {
 }
 
 fn lanes_with(pays_from: usize, queue: Duration) -> (Lanes, Arc<FakeLanes>) {
+    started(pays_from, |options| options.queue = queue)
+}
+
+/// A gate holds a pool for ever, unless a test says otherwise.
+fn started(pays_from: usize, change: impl FnOnce(&mut LaneOptions)) -> (Lanes, Arc<FakeLanes>) {
     let fake = Arc::new(FakeLanes::new(pays_from));
-    let options = LaneOptions {
+    let mut options = LaneOptions {
         engine: Engine::with(Multi::Fake(Arc::clone(&fake))),
         threads: NonZeroUsize::MIN,
-        queue,
+        queue: Duration::from_secs(3600),
+        idle_patience: Duration::from_secs(3600),
         in_flight: None,
     };
+    change(&mut options);
     (Lanes::start(options).unwrap(), fake)
 }
 
