@@ -14,7 +14,7 @@ use jose_aws_lc::{AgreementCurve, AwsLc, GeneratedKey, RsaBits};
 use keyring::{KeySpec, NewKey, Policy};
 use zeroize::Zeroizing;
 
-use crate::seal::DataKey;
+use crate::seal::Ring;
 
 pub use pkcs8::{Pkcs8, Pkcs8Error};
 
@@ -75,7 +75,7 @@ impl fmt::Debug for FreshKey {
 pub async fn generate(
     source: &Arc<dyn KeySource>,
     spec: KeySpec,
-    data_key: &DataKey,
+    data_key: &Ring,
 ) -> Result<FreshKey, Failed> {
     let (source, wanted) = (Arc::clone(source), spec.clone());
     let generated = tokio::task::spawn_blocking(move || source.generate(&wanted))
@@ -220,7 +220,7 @@ impl ImportedKey {
     ///
     /// # Errors
     /// [`ImportError`] for a kid that is none.
-    pub fn into_fresh(self, data_key: &DataKey) -> Result<FreshKey, ImportError> {
+    pub fn into_fresh(self, data_key: &Ring) -> Result<FreshKey, ImportError> {
         let public_only = self.is_public();
         let (public, secret) = match self.key {
             Imported::Public(key) => (Some(key), None),
@@ -279,7 +279,7 @@ mod tests {
 
     #[tokio::test]
     async fn every_algorithm_is_generated_with_a_kid_and_a_public_half_where_there_is_one() {
-        let data_key = DataKey::new(&[7; 32]).unwrap();
+        let data_key = Ring::first(&[7; 32]).unwrap();
         let source: Arc<dyn KeySource> = Arc::new(AwsLc);
         for name in [
             "RS256",

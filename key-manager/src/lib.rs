@@ -9,6 +9,7 @@
 //! | [`keys`] | keys as they enter: generated or imported |
 //! | [`lifecycle`] | the use cases: decisions of `keyring`, carried out by compare-and-swap |
 //! | [`rotator`] | the driver that runs the plan each second |
+//! | [`sealer`] | the driver that re-seals what stands under older data keys |
 //! | [`audit`] | the audit log: what operators did and what was refused |
 //! | [`feed`] | snapshots, deltas and leases for the instances |
 //! | [`grpc`] | one file per service: decode, use case, encode; `status.rs` alone builds a status |
@@ -27,6 +28,7 @@ pub mod metrics;
 pub mod rotator;
 mod run;
 pub mod seal;
+pub mod sealer;
 pub mod store;
 pub mod vault;
 

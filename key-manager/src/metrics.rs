@@ -22,6 +22,7 @@ pub struct Metrics {
     epoch: Gauge,
     sets: Gauge,
     revoked_tokens: Gauge,
+    sealing_left: Family<Labels, Gauge>,
 }
 
 const STATES: [(State, &str); 6] = [
@@ -73,6 +74,11 @@ impl Metrics {
                 "live revocations of tokens",
                 self.revoked_tokens.clone(),
             );
+            registry.register(
+                "sealing_left",
+                "what stands under older data keys, and data keys that the present key-encryption key does not wrap, by what it is",
+                self.sealing_left.clone(),
+            );
         });
     }
 
@@ -82,6 +88,17 @@ impl Metrics {
 
     pub(crate) fn revoked_tokens(&self, count: usize) {
         self.revoked_tokens.set(signed(count));
+    }
+
+    pub(crate) fn sealing_left(&self, (records, keys, data_keys): (u64, u64, usize)) {
+        let left = |what| {
+            self.sealing_left
+                .get_or_create(&vec![("what", what)])
+                .clone()
+        };
+        left("records").set(i64::try_from(records).unwrap_or(i64::MAX));
+        left("keys").set(i64::try_from(keys).unwrap_or(i64::MAX));
+        left("data_keys").set(signed(data_keys));
     }
 
     pub(crate) fn live(&self, count: usize) {
@@ -99,7 +116,8 @@ impl Metrics {
             | VaultError::KidTaken
             | VaultError::MaterialTaken
             | VaultError::RequestDone => "conflict",
-            VaultError::TooManyRevocations { .. } => "full",
+            VaultError::TooManyRevocations { .. } | VaultError::TooManyGenerations { .. } => "full",
+            VaultError::NoDataKey => "refused",
             VaultError::Store(error) if error.retry_helps() => "unavailable",
             VaultError::Store(_) => "refused",
             VaultError::Damaged { .. } => "damaged",

@@ -29,15 +29,16 @@ use crate::{
     lifecycle::Lifecycle,
     metrics::Metrics,
     rotator::Rotator,
-    seal::KekError,
+    seal::{KekError, open_keks},
+    sealer::Sealer,
     store::{self, OpenError, StoreError, look},
-    vault::{ROOT, Vault, VaultError, check_kek},
+    vault::{ROOT, Vault, VaultError, check_keks},
 };
 
 /// One request at most; the feed's reports and imported keys are far below.
 const MAX_REQUEST: usize = 1024 * 1024;
 
-const RPCS: [&str; 13] = [
+const RPCS: [&str; 15] = [
     "crypto.keys.v1.KeyAdminService/CreateKeySet",
     "crypto.keys.v1.KeyAdminService/GetKeySet",
     "crypto.keys.v1.KeyAdminService/ListKeySets",
@@ -49,6 +50,8 @@ const RPCS: [&str; 13] = [
     "crypto.keys.v1.KeyAdminService/ListSubscribers",
     "crypto.keys.v1.KeyAdminService/EvictSubscriber",
     "crypto.keys.v1.KeyAdminService/QueryAudit",
+    "crypto.keys.v1.KeyAdminService/RotateDataKey",
+    "crypto.keys.v1.KeyAdminService/GetSealing",
     "crypto.keys.v1.KeyFeedService/Watch",
     "crypto.keys.v1.RevocationService/RevokeToken",
 ];
@@ -216,6 +219,7 @@ pub async fn run_in(
     let rotator = Rotator::new(lifecycle.clone());
     rotator.round().await;
     let rotating = tokio::spawn(rotator.run(shutdown.clone()));
+    let sealing = tokio::spawn(Sealer::new(lifecycle.clone()).run(shutdown.clone()));
 
     let (health, health_server) = tonic_health::server::health_reporter();
     health.set_service_status("", ServingStatus::Serving).await;
@@ -272,8 +276,9 @@ pub async fn run_in(
     );
     tracing::info!("serving");
     tokio::join!(grpc, http, draining);
-    // The rotator ends between two steps; each of them is whole.
+    // Rotator and sealer end between two steps; each of them is whole.
     let _ended = rotating.await;
+    let _ended = sealing.await;
     let _ended = recording.await;
     audit.checkpoint_or_say().await;
     Ok(())
@@ -305,8 +310,8 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
 
 /// The key-encryption key is proved on a store that is only read; where it is wrong, nothing has changed.
 async fn open_vault(config: &Config) -> Result<Arc<Vault>, RunError> {
-    let kek = Arc::new(config.kek.load()?);
-    check_kek(kek.as_ref(), look(&config.store, ROOT).await?.as_ref()).await?;
+    let keks = open_keks(&config.kek).await?;
+    check_keks(&keks, look(&config.store, ROOT).await?.as_ref()).await?;
     let store = store::open(&config.store, true).await?;
-    Ok(Arc::new(Vault::open(store, kek).await?))
+    Ok(Arc::new(Vault::open(store, keks).await?))
 }

@@ -10,13 +10,14 @@ use std::{fs, path::Path};
 
 use prost::Message as _;
 
-const PROTOS: [&str; 6] = [
+const PROTOS: [&str; 7] = [
     "crypto/batch/v1/batch.proto",
     "crypto/jwt/v1/jwt.proto",
     "crypto/jwe/v1/jwe.proto",
     "crypto/jwks/v1/jwks.proto",
     "crypto/keys/v1/keys.proto",
     "crypto/keys/v1/revocation.proto",
+    "crypto/keys/v1/sealing.proto",
 ];
 
 /// Packages of the contract: each becomes one file.

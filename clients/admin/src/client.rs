@@ -5,14 +5,15 @@ use std::time::Duration;
 use client_core::{Channel, Error, Repeat};
 use crypto_proto::keys::v1::key_admin_service_client::KeyAdminServiceClient;
 use crypto_proto::keys::v1::{
-    EvictSubscriberRequest, GetKeySetRequest, ListKeySetsRequest, ListKeySetsResponse,
-    ListSubscribersRequest,
+    EvictSubscriberRequest, GetKeySetRequest, GetSealingRequest, ListKeySetsRequest,
+    ListKeySetsResponse, ListSubscribersRequest,
 };
 
 use crate::audit::{AuditPage, AuditQuery};
 use crate::destroy::DestroyKey;
 use crate::key_set::{Described, Destruction, KeySet, Revoked, Rotated};
 use crate::request::{CreateKeySet, ImportKey, RevokeKey, RotateKeySet, UpdateKeySet};
+use crate::sealing::{DataKey, RotateDataKey, Sealing};
 use crate::subscriber::{Evicted, Subscriber};
 use crate::wire::key_set;
 
@@ -187,6 +188,48 @@ impl AdminClient {
         };
         let answer = call!(self.evict_subscriber(request.clone())).await?;
         Evicted::read(answer)
+    }
+
+    /// Makes a new generation of a data key. It seals whatever is written from then on; the rest is re-sealed in the background.
+    ///
+    /// # Errors
+    /// NOT_FOUND (TENANT_NOT_FOUND) where the tenant has no data key, RESOURCE_EXHAUSTED where re-sealing is far behind; else as every call.
+    pub async fn rotate_data_key(&self, rotate: &RotateDataKey) -> Result<DataKey, Error> {
+        let answer = call!(self.rotate_data_key(rotate.into())).await?;
+        DataKey::read(answer.sealing)
+    }
+
+    /// How the store is sealed: the root's data key, and those of a tenant or, where it is empty, of every tenant that the caller
+    /// administers.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn sealing(&self, tenant: &str) -> Result<Sealing, Error> {
+        let mut request = GetSealingRequest {
+            tenant: tenant.to_owned(),
+            page_size: PAGE,
+            page_token: String::new(),
+        };
+        let mut shown: Option<Sealing> = None;
+        loop {
+            let page = call!(self.get_sealing(request.clone())).await?;
+            let next = page.next_page_token.clone();
+            let page = Sealing::read(page)?;
+            let shown = match &mut shown {
+                None => shown.insert(page),
+                Some(shown) => {
+                    shown.tenants.extend(page.tenants);
+                    shown
+                }
+            };
+            if next.is_empty() {
+                return Ok(shown.clone());
+            }
+            if next == request.page_token {
+                return Err(Error::answer("next page: its token repeats"));
+            }
+            request.page_token = next;
+        }
     }
 
     /// A page of the audit log of the key-manager that answers.

@@ -11,6 +11,7 @@ mod client;
 mod destroy;
 mod key_set;
 mod request;
+mod sealing;
 mod subscriber;
 mod wire;
 
@@ -24,4 +25,5 @@ pub use key_set::{
 pub use request::{
     Change, CreateKeySet, ImportAs, ImportKey, RevokeKey, RotateKeySet, UpdateKeySet,
 };
+pub use sealing::{DataKey, DataKeyGeneration, RotateDataKey, Sealing};
 pub use subscriber::{Evicted, Subscriber};

@@ -11,8 +11,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use client_admin::{
     AdminClient, AuditOutcome, AuditQuery, Change, CreateKeySet, DestroyKey, HoldingReason,
-    ImportAs, ImportKey, KeyState, KeyUse, Policy, Profile, Publish, RevokeKey, RotateKeySet,
-    UpdateKeySet,
+    ImportAs, ImportKey, KeyState, KeyUse, Policy, Profile, Publish, RevokeKey, RotateDataKey,
+    RotateKeySet, UpdateKeySet,
 };
 use client_core::Code;
 use crypto_proto::keys::v1 as wire;
@@ -35,6 +35,27 @@ struct Fake {
     revoked: Mutex<Vec<wire::RevokeKeyRequest>>,
     destroyed: Mutex<Vec<wire::DestroyKeyRequest>>,
     audited: Mutex<Vec<wire::QueryAuditRequest>>,
+    rekeyed: Mutex<Vec<wire::RotateDataKeyRequest>>,
+}
+
+fn data_key(tenant: &str, generation: u32) -> wire::DataKeySealing {
+    let of = |number| wire::DataKeyGeneration {
+        generation: number,
+        records: 3,
+        keys: 4,
+        kek_id: "local:old".into(),
+    };
+    wire::DataKeySealing {
+        tenant: tenant.into(),
+        generation,
+        generations: (1..=generation).map(of).collect(),
+        left: 7,
+        began: Some(prost_types::Timestamp {
+            seconds: 5,
+            nanos: 0,
+        }),
+        ..wire::DataKeySealing::default()
+    }
 }
 
 fn subscriber(name: &str) -> wire::Subscriber {
@@ -219,6 +240,32 @@ impl KeyAdminService for Fake {
                 ..subscriber(&request.subscriber)
             }),
             may_have_broken: vec!["it may be alive".into()],
+        }))
+    }
+
+    async fn rotate_data_key(
+        &self,
+        request: Request<wire::RotateDataKeyRequest>,
+    ) -> Answer<wire::RotateDataKeyResponse> {
+        let message = request.into_inner();
+        self.rekeyed.lock().unwrap().push(message.clone());
+        Ok(Response::new(wire::RotateDataKeyResponse {
+            sealing: Some(data_key(&message.tenant, 2)),
+        }))
+    }
+
+    async fn get_sealing(
+        &self,
+        request: Request<wire::GetSealingRequest>,
+    ) -> Answer<wire::GetSealingResponse> {
+        let first = request.get_ref().page_token.is_empty();
+        Ok(Response::new(wire::GetSealingResponse {
+            root: Some(data_key("", 1)),
+            tenants: vec![data_key(if first { "a" } else { "b" }, 1)],
+            kek_id: "local:new".into(),
+            previous_kek_id: "local:old".into(),
+            next_page_token: if first { "next".into() } else { String::new() },
+            ..wire::GetSealingResponse::default()
         }))
     }
 
@@ -586,4 +633,29 @@ async fn pkcs8_is_sent_with_the_name_and_algorithm_that_it_cannot_say() {
         (b"0secret".as_slice(), "")
     );
     assert_eq!((sent.kid.as_str(), sent.algorithm.as_str()), ("k", "PS256"));
+}
+
+#[tokio::test]
+async fn a_data_key_is_rotated_once_for_a_request_and_all_pages_of_sealing_are_read() {
+    let (_pki, _served, fake, admin) = world(Fake::default()).await;
+    let rotate = RotateDataKey::of_tenant("acme").request_id("once");
+    let rotated = admin.rotate_data_key(&rotate).await.unwrap();
+    assert_eq!((rotated.generation, rotated.left), (2, 7));
+    assert_eq!(rotated.began, Some(UNIX_EPOCH + Duration::from_secs(5)));
+    let root = RotateDataKey::of_the_root();
+    admin.rotate_data_key(&root).await.unwrap();
+    let sent = std::mem::take(&mut *fake.rekeyed.lock().unwrap());
+    assert_eq!((sent[0].tenant.as_str(), sent[0].root), ("acme", false));
+    assert_eq!((sent[1].tenant.as_str(), sent[1].root), ("", true));
+    assert_eq!(sent[0].request_id, "once");
+    assert!(!sent[1].request_id.is_empty());
+    let shown = admin.sealing("").await.unwrap();
+    let tenants: Vec<_> = shown
+        .tenants
+        .iter()
+        .map(|key| key.tenant.as_str())
+        .collect();
+    assert_eq!(tenants, ["a", "b"]);
+    assert_eq!(shown.previous_kek_id.as_deref(), Some("local:old"));
+    assert!(shown.is_settled() && !shown.previous_removable);
 }

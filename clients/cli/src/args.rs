@@ -79,6 +79,9 @@ pub(crate) enum Command {
     /// The audit log of the key-manager.
     #[command(subcommand)]
     Audit(Audit),
+    /// Keys of keys: the data keys that seal the store, and the key-encryption keys that wrap those.
+    #[command(subcommand)]
+    Sealing(Sealing),
     /// Sign claims.
     Sign(Sign),
     /// Verify a token. Exit code 1 when it is rejected.
@@ -274,6 +277,36 @@ pub(crate) enum Audit {
         /// Chains of which no file is at hand are another key-manager's.
         #[arg(long)]
         partial: bool,
+    },
+}
+
+const SEALING_EXAMPLES: &str = "\
+Examples:
+  cryptoctl sealing show                    generations of data keys, and what is under each
+  cryptoctl sealing rotate --tenant acme    a new data key of a tenant
+  cryptoctl sealing rotate --root           a new data key of what belongs to no tenant
+  cryptoctl sealing show --watch            until nothing is left under older ones";
+
+/// Keys of keys.
+#[derive(Debug, Subcommand)]
+#[command(after_help = SEALING_EXAMPLES)]
+pub(crate) enum Sealing {
+    /// Show generations of data keys, how much is under each, and which key-encryption keys wrap them.
+    #[command(after_help = SEALING_EXAMPLES)]
+    Show {
+        /// Show what is left as it changes, and end when nothing is.
+        #[arg(long)]
+        watch: bool,
+    },
+    /// Make a new generation of a tenant's data key; what is under older ones is re-sealed in the background.
+    #[command(after_help = SEALING_EXAMPLES)]
+    Rotate {
+        /// The root's data key in place of the tenant's.
+        #[arg(long)]
+        root: bool,
+        /// Repeat with the same id and it does not act twice. Default: a new one.
+        #[arg(long)]
+        request_id: Option<String>,
     },
 }
 

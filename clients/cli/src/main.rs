@@ -9,6 +9,7 @@ mod keys;
 mod keyset;
 mod output;
 mod revoke;
+mod sealing;
 mod subscriber;
 mod token;
 
@@ -47,6 +48,7 @@ async fn execute(cli: Cli) -> Result<(), Error> {
         Command::Keyset(command) => keyset::execute(global, command).await,
         Command::Subscriber(command) => subscriber::execute(global, command).await,
         Command::Audit(command) => audit::execute(global, command).await,
+        Command::Sealing(command) => sealing::execute(global, command).await,
         Command::Sign(sign) => token::sign(global, sign).await,
         Command::Verify(verify) => token::verify(global, verify).await,
         Command::Encrypt(encrypt) => token::encrypt(global, encrypt).await,

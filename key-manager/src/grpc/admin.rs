@@ -3,6 +3,7 @@
 mod audit;
 mod destroy;
 mod import;
+mod sealing;
 mod service;
 mod subscribers;
 

@@ -27,6 +27,8 @@ pub(crate) enum Failure {
     NotFound,
     /// There is no such instance, or the caller may not see it.
     NoSubscriber,
+    /// The tenant has no data key.
+    NoTenant,
     /// The set is not the one that the caller has seen, or the name is taken.
     Conflict(String),
     /// The caller has used up what it may have.
@@ -46,7 +48,7 @@ impl Failure {
         match self {
             Self::Fields(_) => Code::InvalidArgument,
             Self::NotGranted(_) => Code::PermissionDenied,
-            Self::NotFound | Self::NoSubscriber => Code::NotFound,
+            Self::NotFound | Self::NoSubscriber | Self::NoTenant => Code::NotFound,
             Self::Conflict(_) => Code::Aborted,
             Self::Exhausted(_) => Code::ResourceExhausted,
             Self::NotReady(_) => Code::Unavailable,
@@ -76,6 +78,7 @@ impl Failure {
             Self::NotGranted(_) => "NOT_GRANTED",
             Self::NotFound => "KEY_SET_NOT_FOUND",
             Self::NoSubscriber => "SUBSCRIBER_NOT_FOUND",
+            Self::NoTenant => "TENANT_NOT_FOUND",
             Self::Conflict(_) => "CONFLICT",
             Self::Exhausted(_) => "OVERLOADED",
             Self::NotReady(_) => "NOT_READY",
@@ -98,6 +101,7 @@ impl Failure {
             | Self::NotReady(text) => text.clone(),
             Self::NotFound => "there is no such key set".to_owned(),
             Self::NoSubscriber => "there is no such instance".to_owned(),
+            Self::NoTenant => "the tenant has no data key: it has had no key set".to_owned(),
             Self::Internal => "an error of the key-manager; its log says more".to_owned(),
         }
     }
@@ -146,7 +150,10 @@ impl From<VaultError> for Failure {
             VaultError::KidTaken | VaultError::MaterialTaken => {
                 Self::field("jwk", error.to_string())
             }
-            VaultError::TooManyRevocations { .. } => Self::Exhausted(error.to_string()),
+            VaultError::TooManyRevocations { .. } | VaultError::TooManyGenerations { .. } => {
+                Self::Exhausted(error.to_string())
+            }
+            VaultError::NoDataKey => Self::NoTenant,
             VaultError::Store(store) if store.retry_helps() => {
                 Self::NotReady("the store cannot be reached; try again".to_owned())
             }
@@ -293,6 +300,7 @@ mod tests {
                 "SUBSCRIBER_NOT_FOUND",
                 0,
             ),
+            (Failure::NoTenant, Code::NotFound, "TENANT_NOT_FOUND", 0),
             (
                 Failure::Conflict("old".to_owned()),
                 Code::Aborted,

@@ -9,6 +9,7 @@ mod error;
 mod evict;
 mod planned;
 mod progress;
+mod sealing;
 mod shares;
 mod tokens;
 

@@ -1,4 +1,4 @@
-//! A tenant's data key and what is derived from it.
+//! A data key and what is derived from it.
 
 use std::fmt;
 
@@ -11,11 +11,12 @@ use zeroize::Zeroizing;
 
 use super::{KEY_LEN, SealError, bind, random};
 
-/// The form of sealed bytes: this byte, a nonce of 12, the ciphertext and its tag of 16.
-const FORMAT: u8 = 1;
+/// The form of bytes that say nothing of the key: this byte, a nonce of 12, the ciphertext and its tag of 16. What a key-encryption key wraps
+/// has it, and what the first generation of a data key sealed before there were generations.
+pub(super) const FORMAT: u8 = 1;
 
 /// Length of a record's tag, in bytes.
-const TAG_LEN: usize = 32;
+pub(crate) const TAG_LEN: usize = 32;
 
 /// What a sealed key belongs to; it opens nowhere else.
 #[derive(Clone, Copy, Debug)]
@@ -45,15 +46,14 @@ pub struct RecordBinding<'a> {
     pub revision: u64,
 }
 
-/// A data key, as the three keys that are derived from it.
+/// One generation of a data key, as the two keys that are derived from it.
 pub struct DataKey {
     sealing: LessSafeKey,
     records: hmac::Key,
-    materials: hmac::Key,
 }
 
 impl DataKey {
-    /// Derives the three.
+    /// Derives the two.
     ///
     /// # Errors
     /// [`SealError::Engine`].
@@ -63,28 +63,26 @@ impl DataKey {
         Ok(Self {
             sealing: LessSafeKey::new(sealing),
             records: hmac::Key::new(hmac::HMAC_SHA256, derive(key, "record")?.as_slice()),
-            materials: hmac::Key::new(hmac::HMAC_SHA256, derive(key, "material")?.as_slice()),
         })
     }
 
-    /// Seals private bytes.
-    ///
-    /// # Errors
-    /// [`SealError::Engine`].
-    pub fn seal(&self, binding: KeyBinding<'_>, secret: &[u8]) -> Result<Vec<u8>, SealError> {
-        seal(&self.sealing, &binding.bytes(), secret)
+    /// Seals private bytes, behind a header that says under what.
+    pub(super) fn seal(
+        &self,
+        header: &[u8],
+        binding: KeyBinding<'_>,
+        secret: &[u8],
+    ) -> Result<Vec<u8>, SealError> {
+        seal(&self.sealing, header, &binding.bytes(), secret)
     }
 
-    /// Opens what [`DataKey::seal`] made for the same binding.
-    ///
-    /// # Errors
-    /// [`SealError::Refused`] for everything else.
-    pub fn open(
+    /// Opens what stands behind the header.
+    pub(super) fn open(
         &self,
         binding: KeyBinding<'_>,
-        sealed: &[u8],
+        rest: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, SealError> {
-        open(&self.sealing, &binding.bytes(), sealed)
+        open(&self.sealing, &binding.bytes(), rest)
     }
 
     /// The tag of a record.
@@ -111,17 +109,53 @@ impl DataKey {
         hmac::verify(&self.records, &binding.bytes(record), tag)
             .map_err(|_altered| SealError::Refused)
     }
-
-    /// Equal exactly where the secrets are equal, and of no use without this key.
-    #[must_use]
-    pub fn material(&self, secret: &[u8]) -> String {
-        jose::base64url::encode(hmac::sign(&self.materials, secret).as_ref())
-    }
 }
 
 impl fmt::Debug for DataKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("DataKey(redacted)")
+    }
+}
+
+/// What tells equal secrets without storing their hash. It does not rotate with the data key: the digests of keys that are destroyed could never be
+/// made again, and it opens nothing. The first data key of its owner derives it; from then on it is kept sealed beside the data keys.
+pub struct MaterialKey {
+    bytes: Zeroizing<[u8; KEY_LEN]>,
+    key: hmac::Key,
+}
+
+impl MaterialKey {
+    /// That of an owner's first data key.
+    ///
+    /// # Errors
+    /// [`SealError::Engine`].
+    pub fn of_data_key(key: &[u8; KEY_LEN]) -> Result<Self, SealError> {
+        derive(key, "material").map(Self::new)
+    }
+
+    pub(super) fn new(bytes: Zeroizing<[u8; KEY_LEN]>) -> Self {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, bytes.as_slice());
+        Self { bytes, key }
+    }
+
+    pub(super) fn copy(&self) -> Self {
+        Self::new(self.bytes.clone())
+    }
+
+    pub(super) fn expose(&self) -> &[u8] {
+        self.bytes.as_slice()
+    }
+
+    /// Equal exactly where the secrets are equal, and of no use without this key.
+    #[must_use]
+    pub fn material(&self, secret: &[u8]) -> String {
+        jose::base64url::encode(hmac::sign(&self.key, secret).as_ref())
+    }
+}
+
+impl fmt::Debug for MaterialKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MaterialKey(redacted)")
     }
 }
 
@@ -149,8 +183,13 @@ impl RecordBinding<'_> {
     }
 }
 
-/// Random 96-bit nonces: a key seals a few thousand times in its life, far below 2^32.
-pub(super) fn seal(key: &LessSafeKey, binding: &[u8], secret: &[u8]) -> Result<Vec<u8>, SealError> {
+/// Random 96-bit nonces: a key seals a few hundred thousand times in its life, far below 2^32.
+pub(super) fn seal(
+    key: &LessSafeKey,
+    header: &[u8],
+    binding: &[u8],
+    secret: &[u8],
+) -> Result<Vec<u8>, SealError> {
     let nonce: [u8; NONCE_LEN] = random()?;
     let mut text = Zeroizing::new(secret.to_vec());
     let tag = key
@@ -160,18 +199,14 @@ pub(super) fn seal(key: &LessSafeKey, binding: &[u8], secret: &[u8]) -> Result<V
             &mut text,
         )
         .map_err(|_engine| SealError::Engine)?;
-    Ok([&[FORMAT], nonce.as_slice(), text.as_slice(), tag.as_ref()].concat())
+    Ok([header, nonce.as_slice(), text.as_slice(), tag.as_ref()].concat())
 }
 
 pub(super) fn open(
     key: &LessSafeKey,
     binding: &[u8],
-    sealed: &[u8],
+    rest: &[u8],
 ) -> Result<Zeroizing<Vec<u8>>, SealError> {
-    let (format, rest) = sealed.split_first().ok_or(SealError::Refused)?;
-    if *format != FORMAT {
-        return Err(SealError::Format(*format));
-    }
     let (nonce, text) = rest
         .split_first_chunk::<NONCE_LEN>()
         .ok_or(SealError::Refused)?;
@@ -194,10 +229,20 @@ impl KeyType for Key32 {
 }
 
 fn derive(key: &[u8; KEY_LEN], purpose: &str) -> Result<Zeroizing<[u8; KEY_LEN]>, SealError> {
-    let info = bind("crypto-service/data-key/v1", &[purpose.as_bytes()]);
+    expand(
+        key,
+        &bind("crypto-service/data-key/v1", &[purpose.as_bytes()]),
+    )
+}
+
+/// HKDF-SHA-256 of a key for one purpose.
+pub(super) fn expand(
+    key: &[u8; KEY_LEN],
+    info: &[u8],
+) -> Result<Zeroizing<[u8; KEY_LEN]>, SealError> {
     let mut derived = Zeroizing::new([0; KEY_LEN]);
     let prk = Salt::new(HKDF_SHA256, &[]).extract(key);
-    let info = [info.as_slice()];
+    let info = [info];
     let okm = prk
         .expand(&info, Key32)
         .map_err(|_engine| SealError::Engine)?;
@@ -227,7 +272,7 @@ mod tests {
     #[test]
     fn a_sealed_key_opens_only_where_it_belongs() {
         let key = DataKey::new(&[7; KEY_LEN]).unwrap();
-        let sealed = key.seal(BINDING, b"secret").unwrap();
+        let sealed = key.seal(&[], BINDING, b"secret").unwrap();
         assert_eq!(key.open(BINDING, &sealed).unwrap().as_slice(), b"secret");
         for (what, other) in [
             (
@@ -275,7 +320,7 @@ mod tests {
     #[test]
     fn every_flipped_bit_and_every_cut_of_sealed_bytes_is_seen() {
         let key = DataKey::new(&[7; KEY_LEN]).unwrap();
-        let sealed = key.seal(BINDING, b"secret").unwrap();
+        let sealed = key.seal(&[], BINDING, b"secret").unwrap();
         for at in 0..sealed.len() {
             let mut altered = sealed.clone();
             altered[at] ^= 1;
@@ -284,7 +329,7 @@ mod tests {
         }
         assert_ne!(
             sealed,
-            key.seal(BINDING, b"secret").unwrap(),
+            key.seal(&[], BINDING, b"secret").unwrap(),
             "nonces do not repeat"
         );
     }
@@ -344,8 +389,8 @@ mod tests {
     #[test]
     fn equal_secrets_are_told_without_their_hash() {
         let (key, other) = (
-            DataKey::new(&[7; KEY_LEN]).unwrap(),
-            DataKey::new(&[8; KEY_LEN]).unwrap(),
+            MaterialKey::of_data_key(&[7; KEY_LEN]).unwrap(),
+            MaterialKey::of_data_key(&[8; KEY_LEN]).unwrap(),
         );
         assert_eq!(key.material(b"a"), key.material(b"a"));
         assert_ne!(key.material(b"a"), key.material(b"b"));
@@ -356,5 +401,7 @@ mod tests {
     fn no_data_key_shows_itself() {
         let shown = format!("{:?}", DataKey::new(&[0xC3; KEY_LEN]).unwrap());
         assert_eq!(shown, "DataKey(redacted)");
+        let shown = format!("{:?}", MaterialKey::of_data_key(&[0xC3; KEY_LEN]).unwrap());
+        assert_eq!(shown, "MaterialKey(redacted)");
     }
 }

@@ -11,6 +11,7 @@ use super::{KEY_LEN, KeyEncryptionKey, SealError, bind, data_key};
 /// AES-256-GCM under 32 bytes.
 pub struct LocalKek {
     key: LessSafeKey,
+    id: String,
 }
 
 impl LocalKek {
@@ -19,9 +20,11 @@ impl LocalKek {
     /// # Errors
     /// [`SealError::Engine`].
     pub fn new(key: &[u8; KEY_LEN]) -> Result<Self, SealError> {
+        let id = public_id(key)?;
         let key = UnboundKey::new(&AES_256_GCM, key).map_err(|_engine| SealError::Engine)?;
         Ok(Self {
             key: LessSafeKey::new(key),
+            id,
         })
     }
 }
@@ -34,8 +37,12 @@ impl fmt::Debug for LocalKek {
 
 #[async_trait]
 impl KeyEncryptionKey for LocalKek {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
     async fn wrap(&self, owner: &str, data_key: &[u8; KEY_LEN]) -> Result<Vec<u8>, SealError> {
-        data_key::seal(&self.key, &binding(owner), data_key)
+        data_key::seal(&self.key, &[data_key::FORMAT], &binding(owner), data_key)
     }
 
     async fn unwrap(
@@ -43,7 +50,11 @@ impl KeyEncryptionKey for LocalKek {
         owner: &str,
         wrapped: &[u8],
     ) -> Result<Zeroizing<[u8; KEY_LEN]>, SealError> {
-        let opened = data_key::open(&self.key, &binding(owner), wrapped)?;
+        let (format, rest) = wrapped.split_first().ok_or(SealError::Refused)?;
+        if *format != data_key::FORMAT {
+            return Err(SealError::Format(*format));
+        }
+        let opened = data_key::open(&self.key, &binding(owner), rest)?;
         let mut key = Zeroizing::new([0; KEY_LEN]);
         match opened.len() == KEY_LEN {
             true => key.copy_from_slice(&opened),
@@ -51,6 +62,13 @@ impl KeyEncryptionKey for LocalKek {
         }
         Ok(key)
     }
+}
+
+/// 128 bits that are derived from the key and lead to nothing else of it.
+fn public_id(key: &[u8; KEY_LEN]) -> Result<String, SealError> {
+    let derived = data_key::expand(key, &bind("crypto-service/kek-id/v1", &[]))?;
+    let digits = derived.iter().take(16).map(|byte| format!("{byte:02x}"));
+    Ok(format!("local:{}", digits.collect::<String>()))
 }
 
 fn binding(owner: &str) -> Vec<u8> {
@@ -79,6 +97,17 @@ mod tests {
         assert_eq!(
             other.unwrap("a", &wrapped).await.unwrap_err(),
             SealError::Refused
+        );
+        assert_ne!(kek.id(), other.id());
+        assert_eq!(
+            kek.id(),
+            LocalKek::new(&[1; KEY_LEN]).unwrap().id(),
+            "the same key is the same key after a restart"
+        );
+        assert_eq!(kek.unwrap("a", &[]).await.unwrap_err(), SealError::Refused);
+        assert_eq!(
+            kek.unwrap("a", &[9; 61]).await.unwrap_err(),
+            SealError::Format(9)
         );
         assert_eq!(
             format!("{:?}", LocalKek::new(&[0xC3; KEY_LEN]).unwrap()),

@@ -1,29 +1,41 @@
 //! Sealing: what makes bytes in a store unreadable, and any change of them seen.
 //!
 //! ```text
-//! key-encryption key  (a file, an environment variable; never beside the store)
-//!   wraps  one data key per tenant, and one for what belongs to no tenant (the root)
+//! key-encryption key  (a file, an environment variable; never beside the store)      Keks: the present one, and the one before
+//!   wraps  the data keys of each tenant, and of what belongs to no tenant (the root)   Ring: every generation of one owner
 //!     derives  a sealing key    AES-256-GCM over private keys
 //!              a record key     HMAC-SHA-256 over records
-//!              a material key   HMAC-SHA-256: tells equal secrets without storing their hash
+//!   seals  one material key per owner, which does not rotate
+//!                               HMAC-SHA-256: tells equal secrets without storing their hash
 //! ```
+//!
+//! Whatever is sealed or authenticated says under which generation. The present one makes, every one that is kept opens.
 //!
 //! What a sealed key belongs to (tenant, set, kid, algorithm, use) is its associated data, so a key that is moved is a key that does not open.
 
 mod data_key;
 mod env;
 mod file;
+mod keks;
 mod local;
+mod open;
+mod ring;
 
 use std::fmt;
 
 use async_trait::async_trait;
 use zeroize::Zeroizing;
 
-pub use data_key::{DataKey, KeyBinding, RecordBinding};
+pub(crate) use data_key::TAG_LEN;
+pub use data_key::{DataKey, KeyBinding, MaterialKey, RecordBinding};
 pub use env::read as from_env;
 pub use file::read as from_file;
+pub use keks::Keks;
+pub(crate) use keks::UnwrapError;
 pub use local::LocalKek;
+pub use open::{open_kek, open_keks};
+pub(crate) use ring::generation_of;
+pub use ring::{FIRST, Ring};
 
 /// Length of a key-encryption key and of a data key, in bytes.
 pub const KEY_LEN: usize = 32;
@@ -37,6 +49,9 @@ pub enum SealError {
     /// The bytes are in a form that this version does not know.
     #[error("the sealed bytes have format {0}, which this version does not know")]
     Format(u8),
+    /// The data key has no such generation, or not any more.
+    #[error("sealed under generation {0} of the data key, which is not there")]
+    Generation(u32),
     /// The crypto library failed.
     #[error("the crypto library failed")]
     Engine,
@@ -64,11 +79,26 @@ pub enum KekError {
         "the key-encryption key is not the one that the store is sealed with: give the right one; nothing was changed"
     )]
     Wrong,
+    /// None of the keys that were given is the one that wraps a data key.
+    #[error(
+        "the key-encryption key {wanted} is wanted and was not given: kek is {kek}, kek.previous is {previous}. Give the one that is wanted as kek.previous to go over to kek, or as kek to stay with it; nothing was changed"
+    )]
+    Wanted {
+        /// The public id of the one that wraps it.
+        wanted: String,
+        /// That of `[kek]`.
+        kek: String,
+        /// That of `[kek.previous]`, or that there is none.
+        previous: String,
+    },
 }
 
 /// A key-encryption key: it wraps data keys and nothing else.
 #[async_trait]
 pub trait KeyEncryptionKey: fmt::Debug + Send + Sync + 'static {
+    /// What tells it from others, the same for the same key at every start, and of no use to anybody. It stands beside what this key wraps.
+    fn id(&self) -> &str;
+
     /// Wraps the data key of `owner`.
     ///
     /// # Errors

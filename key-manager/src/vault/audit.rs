@@ -2,11 +2,14 @@
 
 use zeroize::Zeroizing;
 
-use super::{PAGE, Vault, VaultError, envelope};
+use super::{
+    PAGE, TRIES, Vault, VaultError, envelope,
+    rings::{ROOT_OWNER, owner_of},
+};
 use crate::{
     audit::Anchor,
-    seal::{KeyBinding, RecordBinding},
-    store::{Batch, Precondition},
+    seal::{KeyBinding, RecordBinding, Ring, SealError, generation_of},
+    store::{Batch, Entry, Precondition, StoreError},
 };
 
 const KEY: &str = "audit-key";
@@ -27,10 +30,10 @@ impl Vault {
         let Some(sealed) = self.store.get(KEY).await? else {
             return Ok(None);
         };
-        let opened = self.root.open(BINDING, &sealed.value);
-        opened
-            .map(Some)
-            .map_err(|error| VaultError::damaged(KEY, error))
+        let opened = self.opened(ROOT_OWNER, &sealed, |rings, sealed| {
+            open(rings.root, sealed)
+        });
+        opened.await.map(Some)
     }
 
     /// Keeps a key where there is none yet, and gives back the one that is kept: another replica may have been faster.
@@ -38,18 +41,21 @@ impl Vault {
     /// # Errors
     /// [`VaultError`].
     pub async fn keep_audit_key(&self, key: &[u8]) -> Result<Zeroizing<Vec<u8>>, VaultError> {
-        let sealed = self.root.seal(BINDING, key)?;
-        let batch = Batch::new()
-            .check(KEY, Precondition::Absent)
-            .put(KEY, sealed);
-        match self.store.commit(batch).await {
-            Ok(_) => {}
-            Err(error) if error.is_conflict() => {}
-            Err(error) => return Err(error.into()),
+        for _ in 0..TRIES {
+            let root = self.root();
+            let sealed = root.ring.seal(BINDING, key)?;
+            let batch = Batch::new()
+                .check(KEY, Precondition::Absent)
+                .put(KEY, sealed);
+            match self.commit(Self::under(batch, &root)).await {
+                Err(error) if !error.is_conflict() => return Err(error.into()),
+                _ => {}
+            }
+            if let Some(kept) = self.audit_key().await? {
+                return Ok(kept);
+            }
         }
-        self.audit_key()
-            .await?
-            .ok_or_else(|| VaultError::damaged(KEY, "is missing"))
+        Err(VaultError::damaged(KEY, "is missing"))
     }
 
     /// Keeps a checkpoint as the newest of its chain.
@@ -58,10 +64,17 @@ impl Vault {
     /// [`VaultError`].
     pub async fn anchor(&self, anchor: &Anchor) -> Result<(), VaultError> {
         let chain = &anchor.statement.chain;
-        let (record, _) = envelope::write(&self.root, place(chain), anchor)?;
-        let batch = Batch::new().put(key(chain), record);
-        self.store.commit(batch).await?;
-        Ok(())
+        for _ in 0..TRIES {
+            let root = self.root();
+            let (record, _) = envelope::write(&root.ring, place(chain), anchor)?;
+            let batch = Batch::new().put(key(chain), record);
+            match self.commit(Self::under(batch, &root)).await {
+                Err(StoreError::Conflict { key }) if owner_of(&key).is_some() => {}
+                Err(error) => return Err(error.into()),
+                Ok(_commit) => return Ok(()),
+            }
+        }
+        Err(VaultError::Conflict)
     }
 
     /// The newest checkpoint of every chain.
@@ -77,9 +90,11 @@ impl Vault {
             };
             after = Some(last.key.clone());
             for entry in &page {
-                let chain = entry.key.strip_prefix("audit/").unwrap_or_default();
-                let (anchor, _) =
-                    envelope::read(&self.root, place(chain), |_: &Anchor| 0, &entry.value)?;
+                let read = self.opened(ROOT_OWNER, entry, |rings, entry| {
+                    let place = place(chain_of(entry));
+                    envelope::read(rings.root, place, |_: &Anchor| 0, &entry.value)
+                });
+                let (anchor, _) = read.await?;
                 if key(&anchor.statement.chain) != entry.key {
                     return Err(VaultError::damaged(&entry.key, "was moved"));
                 }
@@ -87,6 +102,31 @@ impl Vault {
             }
         }
     }
+}
+
+fn open(root: &Ring, sealed: &Entry) -> Result<Zeroizing<Vec<u8>>, VaultError> {
+    root.open(BINDING, &sealed.value)
+        .map_err(|error| match error {
+            SealError::Generation(_) => VaultError::Seal(error),
+            error => VaultError::damaged(KEY, error),
+        })
+}
+
+/// The sealed key under the present generation.
+pub(super) fn reseal_key(root: &Ring, sealed: &Entry) -> Result<Option<Vec<u8>>, VaultError> {
+    if generation_of(&sealed.value)? == root.present() {
+        return Ok(None);
+    }
+    Ok(Some(root.seal(BINDING, &open(root, sealed)?)?))
+}
+
+/// The checkpoint under the present generation.
+pub(super) fn reseal(root: &Ring, entry: &Entry) -> Result<Option<Vec<u8>>, VaultError> {
+    envelope::reseal(root, place(chain_of(entry)), |_: &Anchor| 0, &entry.value)
+}
+
+fn chain_of(entry: &Entry) -> &str {
+    entry.key.strip_prefix("audit/").unwrap_or_default()
 }
 
 fn key(chain: &str) -> String {

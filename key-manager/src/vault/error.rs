@@ -33,6 +33,17 @@ pub enum VaultError {
         /// How many are kept.
         limit: usize,
     },
+    /// Re-sealing is far behind.
+    #[error(
+        "{generations} generations of the data key are kept, which is as many as may be: wait until what is under older ones is re-sealed"
+    )]
+    TooManyGenerations {
+        /// How many are kept.
+        generations: usize,
+    },
+    /// The tenant has no data key.
+    #[error("the tenant has no data key: it has had no key set")]
+    NoDataKey,
     /// The key-encryption key does not fit.
     #[error(transparent)]
     Kek(#[from] KekError),

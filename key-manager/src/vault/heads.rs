@@ -9,7 +9,7 @@ use aws_lc_rs::digest::{Context, SHA256, digest};
 use serde::{Deserialize, Serialize};
 
 use super::{EPOCH, SetEntry, SetName, VaultError, envelope, token_head::TokenHead};
-use crate::seal::{DataKey, RecordBinding};
+use crate::seal::{RecordBinding, Ring};
 
 const SHARDS: usize = 256;
 
@@ -31,8 +31,10 @@ const PLACE: RecordBinding<'static> = RecordBinding {
 };
 
 impl Head {
-    pub(super) fn read(root: &DataKey, bytes: &[u8]) -> Result<Self, VaultError> {
-        envelope::read(root, PLACE, |head: &Self| head.epoch, bytes).map(|(head, _)| head)
+    /// The head, and the generation of the root's data key that it stands under.
+    pub(super) fn read(root: &Ring, bytes: &[u8]) -> Result<(Self, u32), VaultError> {
+        let read = envelope::read(root, PLACE, |head: &Self| head.epoch, bytes);
+        read.map(|(head, sealed)| (head, sealed.generation))
     }
 }
 
@@ -45,6 +47,8 @@ pub(super) struct Heads {
     digests: Vec<[u8; 32]>,
     /// Revocations of tokens have one head for all: they are many, and come one by one.
     pub(super) tokens: TokenHead,
+    /// The generation of the root's data key that `tokens` is made with: that of the entry `epoch`. 0 = none yet.
+    pub(super) tokens_under: u32,
 }
 
 impl Heads {
@@ -54,27 +58,21 @@ impl Heads {
             digests: vec![shard_digest(&empty); SHARDS],
             shards: vec![empty; SHARDS],
             tokens: TokenHead::default(),
+            tokens_under: 0,
         }
-    }
-
-    /// The heads once `entry` is written.
-    pub(super) fn with(&self, name: &SetName, entry: &SetEntry) -> Self {
-        let mut next = self.clone();
-        next.put(name, entry);
-        next
     }
 
     pub(super) fn put(&mut self, name: &SetName, entry: &SetEntry) {
         let index = shard_of(name);
         if let (Some(shard), Some(head)) = (self.shards.get_mut(index), self.digests.get_mut(index))
         {
-            Arc::make_mut(shard).insert(name.clone(), (entry.set.revision, entry.tag));
+            Arc::make_mut(shard).insert(name.clone(), (entry.set.revision, entry.sealed.mark));
             *head = shard_digest(shard);
         }
     }
 
     /// The entry `epoch` for these heads.
-    pub(super) fn head(&self, epoch: u64, root: &DataKey) -> Result<Vec<u8>, VaultError> {
+    pub(super) fn head(&self, epoch: u64, root: &Ring) -> Result<Vec<u8>, VaultError> {
         let head = Head {
             epoch,
             heads: self.digest(),

@@ -10,6 +10,7 @@ use service_kit::shutdown::Shutdown;
 use super::{
     EPOCH, PAGE, SetEntry, SetName, Vault, VaultError, changed_key,
     heads::Head,
+    rings::ROOT_OWNER,
     tokens::{Taken, is_of_tokens},
 };
 use crate::store::{Entry, StoreError};
@@ -19,6 +20,14 @@ const TRIES: usize = 64;
 
 type Sets = BTreeMap<SetName, SetEntry>;
 
+/// The entry `epoch`, as it was read.
+pub(super) struct Epoch {
+    pub(super) revision: u64,
+    pub(super) head: Head,
+    /// The generation of the root's data key that it stands under.
+    generation: u32,
+}
+
 impl Vault {
     /// Takes in what other replicas wrote to key sets.
     ///
@@ -27,7 +36,7 @@ impl Vault {
     pub async fn refresh(&self) -> Result<(), VaultError> {
         let _turn = self.turn.lock().await;
         let stored = self.read_epoch().await?;
-        let stored = stored.map_or((0, 0), |(revision, head)| (head.epoch, revision));
+        let stored = stored.map_or((0, 0), |stored| (stored.head.epoch, stored.revision));
         let known = {
             let view = self.view();
             (view.epoch, view.epoch_revision)
@@ -35,7 +44,8 @@ impl Vault {
         if stored == known {
             return Ok(());
         }
-        if stored.0 <= known.0 {
+        // The same epoch once more is that of a rotated root.
+        if stored < known {
             return Err(VaultError::damaged(
                 EPOCH,
                 format_args!(
@@ -81,7 +91,7 @@ impl Vault {
 
     pub(super) async fn load_sets(&self) -> Result<(), VaultError> {
         let began = self.read_epoch().await?;
-        let began = began.map_or(0, |(_, head)| head.epoch);
+        let began = began.map_or(0, |began| began.head.epoch);
         let mut loaded = Sets::new();
         let mut after: Option<String> = None;
         loop {
@@ -103,23 +113,25 @@ impl Vault {
     }
 
     /// Verifies the sets against the heads of the epoch, and makes them known.
-    fn take(&self, sets: Sets, tokens: Taken, head: Option<(u64, Head)>) -> Result<(), VaultError> {
-        let Some((revision, head)) = head else {
+    fn take(&self, sets: Sets, tokens: Taken, read: Option<Epoch>) -> Result<(), VaultError> {
+        let Some(read) = read else {
             return match sets.is_empty() && tokens.is_empty() {
                 true => Ok(()),
                 false => Err(VaultError::damaged(EPOCH, "is missing")),
             };
         };
-        let mut heads = self.view().heads.clone();
+        let (head, root) = (&read.head, self.root());
+        let key = root.ring.key(read.generation)?;
+        let mut heads = self.view().heads_under(read.generation, key);
         for (name, set) in &sets {
             heads.put(name, set);
         }
-        heads.tokens = self.view().token_head_with(&self.root, &tokens);
+        heads.tokens = self.view().token_head_with(heads.tokens, key, &tokens);
         heads.verify(head.epoch, &head.heads)?;
         {
             let mut view = self.view_mut();
-            view.take(sets.into_values().collect(), head.epoch, revision);
-            view.take_tokens(tokens, heads.tokens, head.epoch);
+            view.take(sets.into_values().collect(), head.epoch, read.revision);
+            view.take_tokens(tokens, heads, head.epoch);
         }
         self.epochs.send_replace(head.epoch);
         Ok(())
@@ -131,20 +143,21 @@ impl Vault {
         from: u64,
         sets: &mut Sets,
         tokens: &mut Taken,
-    ) -> Result<Option<(u64, Head)>, VaultError> {
+    ) -> Result<Option<Epoch>, VaultError> {
         let mut before = None;
         for _ in 0..TRIES {
-            let Some((revision, head)) = self.read_epoch().await? else {
+            let Some(read) = self.read_epoch().await? else {
                 return Ok(None);
             };
             self.read_changed(from, sets, tokens).await?;
-            let fits = sets.values().all(|entry| entry.set.epoch <= head.epoch)
-                && tokens.newest <= head.epoch;
+            let epoch = read.head.epoch;
+            let fits =
+                sets.values().all(|entry| entry.set.epoch <= epoch) && tokens.newest <= epoch;
             // Where nobody has written meanwhile, a set that is newer than the epoch is no race: the heads will not fit.
-            if fits || before == Some(revision) {
-                return Ok(Some((revision, head)));
+            if fits || before == Some(read.revision) {
+                return Ok(Some(read));
             }
-            before = Some(revision);
+            before = Some(read.revision);
         }
         Err(VaultError::Store(StoreError::Unavailable(
             "it is written faster than it is read".into(),
@@ -178,18 +191,41 @@ impl Vault {
         }
     }
 
-    async fn read_epoch(&self) -> Result<Option<(u64, Head)>, VaultError> {
+    pub(super) async fn read_epoch(&self) -> Result<Option<Epoch>, VaultError> {
         let Some(entry) = self.store.get(EPOCH).await? else {
             return Ok(None);
         };
-        let head = Head::read(&self.root, &entry.value)?;
-        Ok(Some((entry.revision, head)))
+        let read = self.opened(ROOT_OWNER, &entry, |rings, entry| {
+            let (head, generation) = Head::read(rings.root, &entry.value)?;
+            Ok(Epoch {
+                revision: entry.revision,
+                head,
+                generation,
+            })
+        });
+        read.await.map(Some)
     }
 
-    async fn read_set(&self, entry: &Entry) -> Result<SetEntry, VaultError> {
+    pub(super) async fn read_set(&self, entry: &Entry) -> Result<SetEntry, VaultError> {
         let name = SetName::of_key(&entry.key)
             .ok_or_else(|| VaultError::damaged(&entry.key, "names no set"))?;
-        let data_key = self.data_key(&name.tenant).await?;
-        SetEntry::read(&name, entry, &data_key)
+        let read = self.opened(&name.tenant, entry, |rings, entry| {
+            SetEntry::read(&name, entry, rings)
+        });
+        read.await
+    }
+
+    /// Reads the record of a set as it stands by now, and gives it where it is the write that is known, re-sealed perhaps.
+    pub(super) async fn reread(&self, name: &SetName) -> Result<Option<Arc<SetEntry>>, VaultError> {
+        let Some(entry) = self.store.get(&name.key()).await? else {
+            return Ok(None);
+        };
+        let fresh = Arc::new(self.read_set(&entry).await?);
+        let known = self.get(name);
+        if !known.is_some_and(|known| known.is_same_write(&fresh)) {
+            return Ok(None);
+        }
+        self.view_mut().reseal(name, &fresh);
+        Ok(Some(fresh))
     }
 }

@@ -2,9 +2,9 @@
 //!
 //! | entry | what it holds |
 //! | --- | --- |
-//! | `root` | the root data key, wrapped: opening it proves the key-encryption key |
+//! | `root` | the root's data keys, wrapped: opening them proves the key-encryption key |
 //! | `epoch` | the epoch and the heads of all shards, authenticated |
-//! | `data-key/<tenant>` | the tenant's data key, wrapped |
+//! | `data-key/<tenant>` | the tenant's data keys, wrapped: every generation that something is under |
 //! | `set/<tenant>/<name>` | a key set: states, policy, public keys and digests of sealed keys, authenticated |
 //! | `key/<tenant>/<kid>` | a private key or secret, sealed; empty for public keys, so that a kid is taken once in its tenant |
 //! | `material/<tenant>/<digest>` | the kid that has the material: the same key does not enter twice |
@@ -17,17 +17,21 @@
 //! | `subscriber/<digest>` | an instance: acks, lease, clock; moves no epoch |
 //!
 //! A write of a key set is one transaction over all of these that it touches, and moves the epoch by one. Reads never touch the
-//! store, but for sealed keys.
+//! store, but for sealed keys. Which data key an entry stands under is one table, in `sealing/work.rs`.
 
 mod audit;
 mod envelope;
 mod error;
 mod heads;
+mod held;
 mod load;
 mod request;
+mod rings;
+mod sealing;
 mod set;
 mod subscriber;
 mod token_head;
+mod token_record;
 mod tokens;
 mod turn;
 mod view;
@@ -36,7 +40,6 @@ mod view;
 mod tests;
 
 use std::{
-    collections::HashMap,
     fmt,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
@@ -45,18 +48,21 @@ use tokio::sync::{Mutex, watch};
 use zeroize::Zeroizing;
 
 use crate::{
-    seal::{DataKey, KekError, KeyEncryptionKey, fresh_key},
+    seal::{Keks, SealError},
     store::{Batch, Entry, KeyStore, MOVED, Precondition, StoreError},
 };
 
 pub use error::VaultError;
 pub use request::{MAX_REQUESTS, Remembered, Request};
+pub use sealing::{DataKeys, Generation, Owner, Pass, Rotation, Sealing, SealingKeks, Step, Work};
 pub use set::{KeyFacts, SetEntry, SetName};
 pub use subscriber::{Instance, Scope};
 pub use tokens::{Forgetting, Revoking};
 pub use turn::{Change, Entering, Turn};
 pub use view::{Changes, RevokedTokens, Whole};
 
+use held::Held;
+use rings::{Known, ROOT_OWNER};
 use view::View;
 
 /// The entry with the root data key.
@@ -65,17 +71,13 @@ const EPOCH: &str = "epoch";
 const PAGE: usize = 500;
 const TRIES: usize = 8;
 
-/// Proves that `kek` is the key of a store with that root entry; a store without one is new.
+/// Proves that the key-encryption keys open a store with that root entry; a store without one is new.
 ///
 /// # Errors
-/// [`KekError::Wrong`].
-pub async fn check_kek(kek: &dyn KeyEncryptionKey, root: Option<&Entry>) -> Result<(), KekError> {
+/// [`VaultError::Kek`]; [`VaultError::Damaged`] where the entry is not what the right key has wrapped.
+pub async fn check_keks(keks: &Keks, root: Option<&Entry>) -> Result<(), VaultError> {
     match root {
-        Some(root) => kek
-            .unwrap("", &root.value)
-            .await
-            .map(|_key| ())
-            .map_err(|_refused| KekError::Wrong),
+        Some(root) => Held::read(keks, ROOT_OWNER, root).await.map(|_root| ()),
         None => Ok(()),
     }
 }
@@ -83,9 +85,9 @@ pub async fn check_kek(kek: &dyn KeyEncryptionKey, root: Option<&Entry>) -> Resu
 /// Key sets over a store.
 pub struct Vault {
     store: Arc<dyn KeyStore>,
-    kek: Arc<dyn KeyEncryptionKey>,
-    root: DataKey,
-    data_keys: RwLock<HashMap<String, Arc<DataKey>>>,
+    keks: Keks,
+    known: Known,
+    sealing: sealing::State,
     view: RwLock<View>,
     instances: subscriber::Instances,
     turn: Arc<Mutex<()>>,
@@ -108,15 +110,13 @@ impl Vault {
     ///
     /// # Errors
     /// [`VaultError`]; a wrong key-encryption key is [`VaultError::Kek`], and nothing was written then.
-    pub async fn open(
-        store: Arc<dyn KeyStore>,
-        kek: Arc<dyn KeyEncryptionKey>,
-    ) -> Result<Self, VaultError> {
-        let root = open_root(store.as_ref(), kek.as_ref()).await?;
+    pub async fn open(store: Arc<dyn KeyStore>, keks: impl Into<Keks>) -> Result<Self, VaultError> {
+        let keks = keks.into();
+        let root = open_root(store.as_ref(), &keks).await?;
         let vault = Self {
-            root,
-            kek,
-            data_keys: RwLock::default(),
+            known: Known::new(root),
+            keks,
+            sealing: sealing::State::default(),
             view: RwLock::new(View::new()),
             instances: subscriber::Instances::default(),
             turn: Arc::default(),
@@ -160,6 +160,19 @@ impl Vault {
     pub fn all(&self) -> (u64, Vec<Arc<SetEntry>>) {
         let view = self.view();
         (view.epoch, view.sets.values().cloned().collect())
+    }
+
+    /// Every tenant that has a key set, once.
+    #[must_use]
+    pub fn tenants(&self) -> Vec<String> {
+        let view = self.view();
+        let mut tenants: Vec<String> = Vec::new();
+        for name in view.sets.keys() {
+            if tenants.last() != Some(&name.tenant) {
+                tenants.push(name.tenant.clone());
+            }
+        }
+        tenants
     }
 
     /// Everything that an instance may be fed, of one epoch.
@@ -213,37 +226,63 @@ impl Vault {
         entry: &SetEntry,
         kid: &str,
     ) -> Result<Option<Zeroizing<Vec<u8>>>, VaultError> {
-        let Some(digest) = entry
-            .keys
-            .get(kid)
-            .and_then(|facts| facts.sealed.as_deref())
-        else {
-            return Ok(None);
-        };
         let key = set::blob_key(&entry.set.tenant, kid);
-        let Some(blob) = self
-            .store
-            .get(&key)
-            .await?
-            .filter(|blob| !blob.value.is_empty())
-        else {
-            return self.without_blob(entry, kid, &key);
-        };
-        if set::digest(&blob.value) != digest {
-            return Err(VaultError::damaged(
-                &key,
-                "is not what the record of its set says",
-            ));
+        let version = entry.set.version(kid);
+        let mut wanted = entry.sealed_digest(kid);
+        let mut ring = self.data_key(&entry.set.tenant).await?;
+        for _ in 0..TRIES {
+            let Some(digest) = &wanted else {
+                return Ok(None);
+            };
+            let Some(blob) = self
+                .store
+                .get(&key)
+                .await?
+                .filter(|blob| !blob.value.is_empty())
+            else {
+                return self.without_blob(entry, kid, &key);
+            };
+            if set::digest(&blob.value) != *digest {
+                // It may have been re-sealed since the record was read.
+                let fresh = self.sealed_since(entry, kid).await?;
+                if fresh == wanted {
+                    break;
+                }
+                wanted = fresh;
+                continue;
+            }
+            let version =
+                version.ok_or_else(|| VaultError::damaged(&key, "belongs to no version"))?;
+            match ring.open(set::binding(&entry.set, version), &blob.value) {
+                Err(SealError::Generation(_)) => {
+                    ring = Arc::clone(&self.reload_held(&entry.set.tenant).await?.ring);
+                }
+                opened => {
+                    return opened
+                        .map(Some)
+                        .map_err(|error| VaultError::damaged(&key, error));
+                }
+            }
         }
-        let version = entry
-            .set
-            .version(kid)
-            .ok_or_else(|| VaultError::damaged(&key, "belongs to no version"))?;
-        let data_key = self.data_key(&entry.set.tenant).await?;
-        let opened = data_key.open(set::binding(&entry.set, version), &blob.value);
-        opened
-            .map(Some)
-            .map_err(|error| VaultError::damaged(&key, error))
+        Err(VaultError::damaged(
+            &key,
+            "is not what the record of its set says",
+        ))
+    }
+
+    /// The digest of a sealed key as the record of its set has it by now.
+    async fn sealed_since(
+        &self,
+        entry: &SetEntry,
+        kid: &str,
+    ) -> Result<Option<String>, VaultError> {
+        let name = SetName::of(&entry.set);
+        if let Some(same) = self.reread(&name).await? {
+            return Ok(same.sealed_digest(kid));
+        }
+        self.refresh_shared().await?;
+        let present = self.get(&name);
+        Ok(present.and_then(|present| present.sealed_digest(kid)))
     }
 
     /// The entry was read a moment ago: where its key was destroyed since there is nothing to open, else somebody took it away.
@@ -273,56 +312,6 @@ impl Vault {
             .collect()
     }
 
-    /// The tenant's data key; a fresh one, with its wrapped form, where it has none yet.
-    async fn data_key_or_fresh(
-        &self,
-        tenant: &str,
-    ) -> Result<(Arc<DataKey>, Option<Vec<u8>>), VaultError> {
-        if self.store.get(&data_key_key(tenant)).await?.is_some() {
-            return Ok((self.data_key(tenant).await?, None));
-        }
-        let key = fresh_key()?;
-        let wrapped = self.kek.wrap(tenant, &key).await?;
-        Ok((Arc::new(DataKey::new(&key)?), Some(wrapped)))
-    }
-
-    /// The tenant's data key.
-    ///
-    /// # Errors
-    /// [`VaultError`] where it has none, or the key-encryption key does not open it.
-    pub async fn data_key(&self, tenant: &str) -> Result<Arc<DataKey>, VaultError> {
-        if let Some(known) = self
-            .data_keys
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(tenant)
-        {
-            return Ok(Arc::clone(known));
-        }
-        let key = data_key_key(tenant);
-        let wrapped = self
-            .store
-            .get(&key)
-            .await?
-            .ok_or_else(|| VaultError::damaged(&key, "is missing"))?;
-        let opened = self
-            .kek
-            .unwrap(tenant, &wrapped.value)
-            .await
-            .map_err(|error| VaultError::damaged(&key, error))?;
-        let opened = Arc::new(DataKey::new(&opened)?);
-        self.remember_data_key(tenant, &opened);
-        Ok(opened)
-    }
-
-    fn remember_data_key(&self, tenant: &str, key: &Arc<DataKey>) {
-        let mut known = self
-            .data_keys
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        known.insert(tenant.to_owned(), Arc::clone(key));
-    }
-
     fn view(&self) -> RwLockReadGuard<'_, View> {
         self.view.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -332,17 +321,14 @@ impl Vault {
     }
 }
 
-async fn open_root(
-    store: &dyn KeyStore,
-    kek: &dyn KeyEncryptionKey,
-) -> Result<DataKey, VaultError> {
+async fn open_root(store: &dyn KeyStore, keks: &Keks) -> Result<Held, VaultError> {
     if store.get(MOVED).await?.is_some() {
         return Err(VaultError::Store(StoreError::Moved));
     }
     // Other replicas may begin on the same empty store; one of them makes the root.
     let empty = store.scan("", None, 1).await?.is_empty();
     if let Some(root) = store.get(ROOT).await? {
-        return open_root_key(kek, &root).await;
+        return Held::read(keks, ROOT_OWNER, &root).await;
     }
     if !empty {
         return Err(VaultError::damaged(
@@ -350,30 +336,18 @@ async fn open_root(
             "is missing: it was removed, or a move into this store did not come to its end",
         ));
     }
-    let key = fresh_key()?;
-    let wrapped = kek.wrap("", &key).await?;
+    let (_, bytes) = Held::fresh(keks, ROOT_OWNER).await?;
     let batch = Batch::new()
         .check(ROOT, Precondition::Absent)
-        .put(ROOT, wrapped);
-    match (store.commit(batch).await, store.get(ROOT).await?) {
-        (Ok(_), _) => Ok(DataKey::new(&key)?),
-        (Err(error), Some(root)) if error.is_conflict() => open_root_key(kek, &root).await,
-        (Err(error), _) => Err(error.into()),
+        .put(ROOT, bytes);
+    let made = store.commit(batch).await;
+    match (made, store.get(ROOT).await?) {
+        (Err(error), _) if !error.is_conflict() => Err(error.into()),
+        (_, Some(root)) => Held::read(keks, ROOT_OWNER, &root).await,
+        (_, None) => Err(VaultError::damaged(ROOT, "is missing")),
     }
-}
-
-async fn open_root_key(kek: &dyn KeyEncryptionKey, root: &Entry) -> Result<DataKey, VaultError> {
-    let key = kek
-        .unwrap("", &root.value)
-        .await
-        .map_err(|_refused| KekError::Wrong)?;
-    Ok(DataKey::new(&key)?)
 }
 
 fn changed_key(epoch: u64) -> String {
     format!("changed/{epoch:020}")
-}
-
-fn data_key_key(tenant: &str) -> String {
-    format!("data-key/{tenant}")
 }

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use keyring::{Span, Time};
 use serde::{Deserialize, Serialize};
 
-use super::{PAGE, Vault, VaultError, envelope};
+use super::{PAGE, Vault, VaultError, envelope, rings::ROOT_OWNER};
 use crate::{
-    seal::RecordBinding,
-    store::{Batch, Precondition},
+    seal::{RecordBinding, Ring},
+    store::{Batch, Entry, Precondition},
 };
 
 /// How long a request is remembered.
@@ -70,9 +70,10 @@ impl Vault {
             "crypto-service/request/v1",
             &[caller.as_bytes(), id.as_bytes()],
         );
+        let root = self.root();
         Request {
-            id: self.root.material(&bound),
-            fingerprint: self.root.material(content),
+            id: root.ring.material(&bound),
+            fingerprint: root.ring.material(content),
             at,
             kid: None,
         }
@@ -86,8 +87,7 @@ impl Vault {
         let Some(entry) = self.store.get(&by_id(&request.id)).await? else {
             return Ok(Remembered::New);
         };
-        let (record, _) =
-            envelope::read(&self.root, place(&request.id), |_: &Record| 0, &entry.value)?;
+        let record = self.read_request(&entry).await?;
         match record.fingerprint == request.fingerprint {
             _ if record.at + KEPT < request.at => Ok(Remembered::New),
             true => Ok(Remembered::Done(record.kid)),
@@ -106,15 +106,16 @@ impl Vault {
             fingerprint: request.fingerprint.clone(),
             kid: request.kid.clone(),
         };
-        let (bytes, _) = envelope::write(&self.root, place(&request.id), &record)?;
+        let root = self.root();
+        let (bytes, _) = envelope::write(&root.ring, place(&request.id), &record)?;
+        let batch = Self::under(batch, &root);
         let key = by_id(&request.id);
         let mut cleared = 0;
         let (mut batch, mut expired) = (batch, None);
         match self.store.get(&key).await? {
             None => batch = batch.check(&key, Precondition::Absent),
             Some(entry) => {
-                let (old, _) =
-                    envelope::read(&self.root, place(&request.id), |_: &Record| 0, &entry.value)?;
+                let old = self.read_request(&entry).await?;
                 if old.at + KEPT >= request.at {
                     return Err(VaultError::RequestDone);
                 }
@@ -154,6 +155,18 @@ impl Vault {
             .put(by_time(request.at, &request.id), ""))
     }
 
+    async fn read_request(&self, entry: &Entry) -> Result<Record, VaultError> {
+        let read = self.opened(ROOT_OWNER, entry, |rings, entry| {
+            envelope::read(
+                rings.root,
+                place(id_of(entry)),
+                |_: &Record| 0,
+                &entry.value,
+            )
+        });
+        read.await.map(|(record, _)| record)
+    }
+
     pub(super) async fn count_requests(&self) -> Result<(), VaultError> {
         let (mut count, mut after) = (0, None::<String>);
         loop {
@@ -168,6 +181,15 @@ impl Vault {
         self.requests.0.store(count, Ordering::Relaxed);
         Ok(())
     }
+}
+
+/// The record under the present generation.
+pub(super) fn reseal(root: &Ring, entry: &Entry) -> Result<Option<Vec<u8>>, VaultError> {
+    envelope::reseal(root, place(id_of(entry)), |_: &Record| 0, &entry.value)
+}
+
+fn id_of(entry: &Entry) -> &str {
+    entry.key.strip_prefix("request/").unwrap_or_default()
 }
 
 fn by_id(id: &str) -> String {

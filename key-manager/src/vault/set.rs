@@ -6,9 +6,12 @@ use aws_lc_rs::digest::{SHA256, digest as sha2};
 use keyring::{KeySet, State, Use, Version, invariants};
 use serde::{Deserialize, Serialize};
 
-use super::{Change, Entering, VaultError, envelope};
+use super::{
+    Change, Entering, VaultError,
+    envelope::{self, Rings, Sealed},
+};
 use crate::{
-    seal::{DataKey, KeyBinding, RecordBinding},
+    seal::{FIRST, KeyBinding, RecordBinding, Ring},
     store::{Batch, Entry, Precondition},
 };
 
@@ -58,9 +61,20 @@ pub struct KeyFacts {
     /// The digest of the sealed key; absent for public keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sealed: Option<String>,
+    /// The generation of the tenant's data key that seals it; absent = the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u32>,
     /// Who forced its promotion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forced_by: Option<String>,
+}
+
+impl KeyFacts {
+    /// The generation of the tenant's data key that seals it; `None` where nothing is sealed.
+    pub(super) fn sealed_under(&self) -> Option<u32> {
+        let sealed = self.sealed.as_ref();
+        sealed.map(|_| self.generation.unwrap_or(FIRST))
+    }
 }
 
 /// A key set as it is stored.
@@ -72,7 +86,8 @@ pub struct SetEntry {
     pub keys: BTreeMap<String, KeyFacts>,
     /// The commit that wrote it.
     pub(super) store_revision: u64,
-    pub(super) tag: envelope::Tag,
+    /// What it stands under.
+    pub(super) sealed: Sealed,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -92,14 +107,11 @@ impl SetEntry {
     /// The entry that a change makes, before it is written, and the sealed key that enters with it.
     pub(super) fn prepare(
         change: &Change,
-        data_key: &DataKey,
+        replaces: Option<&Self>,
+        ring: &Ring,
     ) -> Result<(Self, Option<Vec<u8>>), VaultError> {
         let set = change.set.clone();
-        let mut keys = change
-            .replaces
-            .as_ref()
-            .map(|old| old.keys.clone())
-            .unwrap_or_default();
+        let mut keys = replaces.map(|old| old.keys.clone()).unwrap_or_default();
         let mut sealed = None;
         if let Some(entering) = &change.entering {
             let version = set
@@ -108,11 +120,12 @@ impl SetEntry {
             sealed = entering
                 .secret
                 .as_ref()
-                .map(|secret| data_key.seal(binding(&set, version), secret))
+                .map(|secret| ring.seal(binding(&set, version), secret))
                 .transpose()?;
             let facts = KeyFacts {
                 public_jwk: entering.public_jwk.clone(),
                 sealed: sealed.as_deref().map(digest),
+                generation: sealed.as_ref().map(|_| ring.present()),
                 forced_by: None,
             };
             keys.insert(entering.kid.clone(), facts);
@@ -127,40 +140,61 @@ impl SetEntry {
         }
         for version in set.in_state(State::Destroyed) {
             keys.entry(version.kid.clone())
-                .and_modify(|facts| facts.sealed = None);
+                .and_modify(|facts| (facts.sealed, facts.generation) = (None, None));
         }
         Ok((
             Self {
                 set,
                 keys,
                 store_revision: 0,
-                tag: [0; 32],
+                sealed: Sealed {
+                    mark: [0; 32],
+                    generation: ring.present(),
+                    root: None,
+                },
             },
             sealed,
         ))
     }
 
-    pub(super) fn write(&self, data_key: &DataKey) -> Result<(Vec<u8>, envelope::Tag), VaultError> {
-        let binding = RecordBinding {
+    pub(super) fn write(&self, ring: &Ring) -> Result<(Vec<u8>, Sealed), VaultError> {
+        envelope::write(ring, self.place(), &self.record())
+    }
+
+    /// The same write once more, under the present generations.
+    pub(super) fn write_resealed(&self, rings: Rings<'_>) -> Result<(Vec<u8>, Sealed), VaultError> {
+        envelope::write_resealed(rings, self.place(), &self.record(), self.sealed.mark)
+    }
+
+    fn place(&self) -> RecordBinding<'_> {
+        RecordBinding {
             kind: "set",
             tenant: &self.set.tenant,
             name: &self.set.name,
             revision: self.set.revision,
-        };
-        envelope::write(
-            data_key,
-            binding,
-            &RecordRef {
-                set: &self.set,
-                keys: &self.keys,
-            },
-        )
+        }
+    }
+
+    fn record(&self) -> RecordRef<'_> {
+        RecordRef {
+            set: &self.set,
+            keys: &self.keys,
+        }
+    }
+
+    /// Whether both are what the same write of the set made, whatever they stand under by now.
+    pub(super) fn is_same_write(&self, other: &Self) -> bool {
+        (self.set.revision, self.sealed.mark) == (other.set.revision, other.sealed.mark)
+    }
+
+    pub(super) fn sealed_digest(&self, kid: &str) -> Option<String> {
+        self.keys.get(kid)?.sealed.clone()
     }
 
     pub(super) fn read(
         name: &SetName,
         entry: &Entry,
-        data_key: &DataKey,
+        rings: Rings<'_>,
     ) -> Result<Self, VaultError> {
         let place = RecordBinding {
             kind: "set",
@@ -168,8 +202,8 @@ impl SetEntry {
             name: &name.name,
             revision: 0,
         };
-        let (record, tag) = envelope::read(
-            data_key,
+        let (record, sealed) = envelope::read_resealed(
+            rings,
             place,
             |record: &Record| record.set.revision,
             &entry.value,
@@ -181,7 +215,7 @@ impl SetEntry {
             set: record.set,
             keys: record.keys,
             store_revision: entry.revision,
-            tag,
+            sealed,
         })
     }
 }

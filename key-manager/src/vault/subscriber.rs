@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use service_kit::grants::KeySetGlob;
 use tokio::sync::{Mutex, watch};
 
-use super::{PAGE, SetName, TRIES, Vault, VaultError, envelope, set::digest};
+use super::{PAGE, SetName, TRIES, Vault, VaultError, envelope, rings::ROOT_OWNER, set::digest};
 use crate::{
-    seal::{DataKey, RecordBinding},
+    seal::{RecordBinding, Ring},
     store::{Batch, Entry, Precondition},
 };
 
@@ -203,12 +203,10 @@ impl Vault {
                 .map_or(Precondition::Absent, |(_, revision)| {
                     Precondition::Revision(*revision)
                 });
-            let (record, _) = envelope::write(&self.root, place(name), &next)?;
-            match self
-                .store
-                .commit(Batch::new().check(&key, expected).put(&key, record))
-                .await
-            {
+            let root = self.root();
+            let (record, _) = envelope::write(&root.ring, place(name), &next)?;
+            let batch = Batch::new().check(&key, expected).put(&key, record);
+            match self.commit(Self::under(batch, &root)).await {
                 Ok(revision) => return Ok(Some(self.know(name, next, revision))),
                 Err(error) if error.is_conflict() => self.reload_instance(name).await?,
                 Err(error) => return Err(VaultError::from(error).into()),
@@ -255,8 +253,7 @@ impl Vault {
         let mut read_to = self.instances.read_to.lock().await;
         let newer = self.store.newer(PREFIX, *read_to).await?;
         for entry in &newer.entries {
-            let (name, instance) = read(&self.root, entry)?;
-            self.know(&name, instance, entry.revision);
+            self.take_instance(entry).await?;
         }
         *read_to = newer.commit;
         Ok(())
@@ -273,18 +270,14 @@ impl Vault {
             };
             after = Some(last.key.clone());
             for entry in &page {
-                let (name, instance) = read(&self.root, entry)?;
-                self.know(&name, instance, entry.revision);
+                self.take_instance(entry).await?;
             }
         }
     }
 
     async fn reload_instance(&self, name: &str) -> Result<(), VaultError> {
         match self.store.get(&key(name)).await? {
-            Some(entry) => {
-                let (_, instance) = read(&self.root, &entry)?;
-                self.know(name, instance, entry.revision);
-            }
+            Some(entry) => self.take_instance(&entry).await?,
             None => {
                 self.instances
                     .known
@@ -293,6 +286,15 @@ impl Vault {
                     .remove(name);
             }
         }
+        Ok(())
+    }
+
+    async fn take_instance(&self, entry: &Entry) -> Result<(), VaultError> {
+        let read = self.opened(ROOT_OWNER, entry, |rings, entry| {
+            read(rings.root, entry).map(|read| (read, entry.revision))
+        });
+        let ((name, instance), revision) = read.await?;
+        self.know(&name, instance, revision);
         Ok(())
     }
 
@@ -342,7 +344,20 @@ fn place(name: &str) -> RecordBinding<'_> {
     }
 }
 
-fn read(root: &DataKey, entry: &Entry) -> Result<(String, Instance), VaultError> {
+fn read(root: &Ring, entry: &Entry) -> Result<(String, Instance), VaultError> {
+    let name = name_of(entry)?;
+    let (instance, _) = envelope::read(root, place(&name), |_: &Instance| 0, &entry.value)?;
+    Ok((name, instance))
+}
+
+/// The record under the present generation.
+pub(super) fn reseal(root: &Ring, entry: &Entry) -> Result<Option<Vec<u8>>, VaultError> {
+    let name = name_of(entry)?;
+    envelope::reseal(root, place(&name), |_: &Instance| 0, &entry.value)
+}
+
+/// The name that the record claims, and that its key agrees with.
+fn name_of(entry: &Entry) -> Result<String, VaultError> {
     #[derive(Deserialize)]
     struct Peek {
         record: PeekRecord,
@@ -358,9 +373,8 @@ fn read(root: &DataKey, entry: &Entry) -> Result<(String, Instance), VaultError>
     let peek: Peek = serde_json::from_slice(&entry.value)
         .map_err(|error| VaultError::damaged(&entry.key, error))?;
     let name = peek.record.subscriber.name;
-    if key(&name) != entry.key {
-        return Err(VaultError::damaged(&entry.key, "was moved"));
+    match key(&name) == entry.key {
+        true => Ok(name),
+        false => Err(VaultError::damaged(&entry.key, "was moved")),
     }
-    let (instance, _) = envelope::read(root, place(&name), |_: &Instance| 0, &entry.value)?;
-    Ok((name, instance))
 }

@@ -1,3 +1,4 @@
+mod sealing;
 mod shared;
 mod tokens;
 mod writes;
@@ -14,7 +15,7 @@ use super::*;
 use crate::{
     lifecycle::{Lifecycle, Mutation},
     metrics::Metrics,
-    seal::LocalKek,
+    seal::{KekError, KeyEncryptionKey as _, LocalKek},
     store::{KeyStore, MemoryStore},
 };
 
@@ -187,14 +188,21 @@ async fn a_wrong_kek_opens_nothing_and_writes_nothing() {
     let before = dump(&store).await;
     let wrong = Arc::new(LocalKek::new(&[2; 32]).unwrap());
     let root = store.get(ROOT).await.unwrap();
-    assert_eq!(
-        check_kek(wrong.as_ref(), root.as_ref()).await,
-        Err(KekError::Wrong)
+    let named = |refused: Result<(), VaultError>| {
+        let Err(VaultError::Kek(KekError::Wanted {
+            wanted, kek: given, ..
+        })) = refused
+        else {
+            panic!("{refused:?}");
+        };
+        assert_eq!((wanted.as_str(), given.as_str()), (kek().id(), wrong.id()));
+    };
+    named(check_keks(&Arc::clone(&wrong).into(), root.as_ref()).await);
+    named(
+        Vault::open(Arc::clone(&store), Arc::clone(&wrong))
+            .await
+            .map(drop),
     );
-    assert!(matches!(
-        Vault::open(Arc::clone(&store), wrong).await,
-        Err(VaultError::Kek(KekError::Wrong))
-    ));
     assert!(before == dump(&store).await);
 }
 

@@ -12,19 +12,21 @@ use std::{
 
 use jose::revocation::{Entry, Id};
 use keyring::Use;
-use serde::{Deserialize, Serialize};
 use tracing::Instrument as _;
 
 use super::{
-    EPOCH, PAGE, Request, SetName, Turn, Vault, VaultError, changed_key, envelope, turn::finished,
+    EPOCH, PAGE, Request, SetName, TRIES, Turn, Vault, VaultError, changed_key, envelope,
+    held::Held,
+    rings::ROOT_OWNER,
+    token_record::{
+        PREFIX, Record, Token, UNTIL, UNTIL_PLACE, Until, token_change, token_key, token_place,
+    },
+    turn::finished,
 };
 use crate::{
-    seal::RecordBinding,
+    seal::{DataKey, RecordBinding, Ring},
     store::{Batch, Entry as Stored, Precondition},
 };
-
-const UNTIL: &str = "revoked-until";
-const PREFIX: &str = "revoked/";
 
 /// Records that one write clears away: engines bound the steps of a transaction.
 const CLEARED: usize = 40;
@@ -82,23 +84,6 @@ impl Taken {
 #[derive(Debug, Default)]
 pub(super) struct Garbage(Mutex<Vec<String>>);
 
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Record {
-    issued_before: u32,
-    forget_at: u32,
-    /// The epoch that wrote it, and its place among those of that epoch.
-    epoch: u64,
-    place: usize,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Until {
-    until: u32,
-    epoch: u64,
-}
-
 /// Whether an entry `changed/..` names something of this module.
 pub(super) fn is_of_tokens(key: &str) -> bool {
     key == UNTIL || key.starts_with(PREFIX)
@@ -132,7 +117,7 @@ impl Turn {
         if new.is_empty() {
             if let Some(request) = &revoking.request {
                 let batch = vault.remember(Batch::new(), request).await?;
-                let stored = vault.store.commit(batch).await;
+                let stored = vault.commit(batch).await;
                 stored.map_err(|error| VaultError::of_write(error, "", false))?;
             }
             return Ok(vault.epoch());
@@ -144,24 +129,26 @@ impl Turn {
             });
         }
         let epoch = self.next_epoch();
-        let mut batch = Batch::new();
+        let root = vault.root();
+        let mut batch = Vault::under(Batch::new(), &root);
         for (place, (name, entry)) in new.iter().map(|new| (&new.name, &new.entry)).enumerate() {
             batch = vault
-                .write_token(batch, name, entry, (epoch, place))
+                .write_token(batch, &root, (name, entry), (epoch, place))
                 .await?;
         }
         if let Some(request) = &revoking.request {
             batch = vault.remember(batch, request).await?;
         }
-        let mut heads = vault.view().heads.clone();
+        let (generation, key) = newest(&root.ring)?;
+        let mut heads = vault.view().heads_under(generation, key);
         for new in &new {
             if let Some(old) = &new.replaces {
-                heads.tokens.subtract(&vault.root, &new.name, old);
+                heads.tokens.subtract(key, &new.name, old);
             }
-            heads.tokens.add(&vault.root, &new.name, &new.entry);
+            heads.tokens.add(key, &new.name, &new.entry);
         }
-        let batch = vault.with_epoch(batch, heads.head(epoch, &vault.root)?);
-        let commit = vault.store.commit(batch).await;
+        let batch = vault.with_epoch(batch, heads.head(epoch, &root.ring)?);
+        let commit = vault.commit(batch).await;
         let commit = commit.map_err(|error| VaultError::of_write(error, "", false))?;
         let entries = new.into_iter().map(|new| (new.name, new.entry));
         vault
@@ -171,40 +158,45 @@ impl Turn {
         Ok(epoch)
     }
 
+    /// Tries once more where only what the write stands under has changed.
     async fn write_until(&self, until: u32) -> Result<usize, VaultError> {
+        for _ in 0..TRIES {
+            match self.try_write_until(until).await {
+                Err(VaultError::Conflict) => {}
+                done => return done,
+            }
+        }
+        Err(VaultError::Conflict)
+    }
+
+    async fn try_write_until(&self, until: u32) -> Result<usize, VaultError> {
         let vault = &self.vault;
         let gone = vault.view().tokens_until(until);
         if gone.is_empty() {
             return Ok(0);
         }
         let epoch = self.next_epoch();
-        let mut heads = vault.view().heads.clone();
+        let root = vault.root();
+        let (generation, key) = newest(&root.ring)?;
+        let mut heads = vault.view().heads_under(generation, key);
         for (name, entry) in &gone {
-            heads.tokens.subtract(&vault.root, name, entry);
+            heads.tokens.subtract(key, name, entry);
         }
-        let mut batch = Batch::new();
-        batch = match vault.store.get(UNTIL).await? {
+        let mut batch = Vault::under(Batch::new(), &root);
+        batch = match vault.read_until().await? {
             None => batch.check(UNTIL, Precondition::Absent),
-            Some(stored) => {
-                let (old, _) = envelope::read(
-                    &vault.root,
-                    UNTIL_PLACE,
-                    |until: &Until| until.epoch,
-                    &stored.value,
-                )?;
-                batch
-                    .check(UNTIL, Precondition::Revision(stored.revision))
-                    .delete(changed_key(old.epoch))
-            }
+            Some((old, revision)) => batch
+                .check(UNTIL, Precondition::Revision(revision))
+                .delete(changed_key(old.epoch)),
         };
         let place = RecordBinding {
             revision: epoch,
             ..UNTIL_PLACE
         };
-        let (record, _) = envelope::write(&vault.root, place, &Until { until, epoch })?;
+        let (record, _) = envelope::write(&root.ring, place, &Until { until, epoch })?;
         let batch = batch.put(UNTIL, record).put(changed_key(epoch), UNTIL);
-        let batch = vault.with_epoch(batch, heads.head(epoch, &vault.root)?);
-        let commit = vault.store.commit(batch).await?;
+        let batch = vault.with_epoch(batch, heads.head(epoch, &root.ring)?);
+        let commit = vault.commit(batch).await?;
         vault
             .garbage
             .extend(gone.iter().map(|(name, entry)| token_key(name, &entry.id)));
@@ -246,39 +238,49 @@ impl Vault {
         let until = self.view().tokens_forgotten;
         let mut batch = Batch::new();
         let mut any = false;
-        for key in keys {
-            let Some(stored) = self.store.get(&key).await? else {
+        for key in &keys {
+            let Some(stored) = self.store.get(key).await? else {
                 continue;
             };
-            let (_, record) = self.read_token(&stored)?;
+            let read = self.read_token(&stored).await?;
             // Who was revoked once more has a record of the same name that counts.
-            if record.forget_at <= until {
+            if read.record.forget_at <= until {
                 any = true;
                 batch = batch
-                    .check(&key, Precondition::Revision(stored.revision))
-                    .delete(&key)
-                    .delete(token_change(record.epoch, record.place));
+                    .check(key, Precondition::Revision(read.revision))
+                    .delete(key)
+                    .delete(token_change(read.record.epoch, read.record.place));
             }
         }
         if any {
-            self.store.commit(batch).await?;
+            match self.store.commit(batch).await {
+                // One was revoked once more, or re-sealed.
+                Err(error) if error.is_conflict() => {
+                    self.garbage.extend(keys);
+                    return Ok(true);
+                }
+                done => done?,
+            };
         }
         Ok(more)
     }
 
     pub(super) async fn load_tokens(&self) -> Result<Taken, VaultError> {
         let mut taken = Taken::default();
-        taken.forget(self.read_until().await?);
+        taken.forget(self.read_until().await?.map(|(until, _)| until));
         let (mut after, mut garbage) = (None::<String>, Vec::new());
         loop {
             let page = self.store.scan(PREFIX, after.as_deref(), PAGE).await?;
             let Some(last) = page.last() else { break };
             after = Some(last.key.clone());
             for stored in &page {
-                let ((name, entry), record) = self.read_token(stored)?;
-                match taken.until.is_some_and(|until| entry.forget_at <= until) {
+                let read = self.read_token(stored).await?;
+                match taken
+                    .until
+                    .is_some_and(|until| read.entry.forget_at <= until)
+                {
                     true => garbage.push(stored.key.clone()),
-                    false => taken.put(name, entry, record.epoch),
+                    false => taken.put(read.name, read.entry, read.record.epoch),
                 }
             }
         }
@@ -289,10 +291,10 @@ impl Vault {
     /// Reads what an entry `changed/..` names. What is not there any more was forgotten, by a later epoch.
     pub(super) async fn take_tokens(&self, key: &str, taken: &mut Taken) -> Result<(), VaultError> {
         if key == UNTIL {
-            taken.forget(self.read_until().await?);
+            taken.forget(self.read_until().await?.map(|(until, _)| until));
         } else if let Some(stored) = self.store.get(key).await? {
-            let ((name, entry), record) = self.read_token(&stored)?;
-            taken.put(name, entry, record.epoch);
+            let read = self.read_token(&stored).await?;
+            taken.put(read.name, read.entry, read.record.epoch);
         }
         Ok(())
     }
@@ -300,8 +302,8 @@ impl Vault {
     async fn write_token(
         &self,
         batch: Batch,
-        name: &SetName,
-        entry: &Entry,
+        root: &Held,
+        (name, entry): (&SetName, &Entry),
         (epoch, place): (u64, usize),
     ) -> Result<Batch, VaultError> {
         let key = token_key(name, &entry.id);
@@ -309,10 +311,10 @@ impl Vault {
         let batch = match self.store.get(&key).await? {
             None => batch.check(&key, Precondition::Absent),
             Some(stored) => {
-                let (_, old) = self.read_token(&stored)?;
+                let old = self.read_token(&stored).await?;
                 batch
-                    .check(&key, Precondition::Revision(stored.revision))
-                    .delete(token_change(old.epoch, old.place))
+                    .check(&key, Precondition::Revision(old.revision))
+                    .delete(token_change(old.record.epoch, old.record.place))
             }
         };
         let record = Record {
@@ -322,18 +324,16 @@ impl Vault {
             place,
         };
         let binding = RecordBinding {
-            kind: "revoked",
-            tenant: &name.tenant,
-            name: &key,
             revision: epoch,
+            ..token_place(name, &key)
         };
-        let (bytes, _) = envelope::write(&self.root, binding, &record)?;
+        let (bytes, _) = envelope::write(&root.ring, binding, &record)?;
         Ok(batch
             .put(&key, bytes)
             .put(token_change(epoch, place), key.as_bytes()))
     }
 
-    fn with_epoch(&self, batch: Batch, head: Vec<u8>) -> Batch {
+    pub(super) fn with_epoch(&self, batch: Batch, head: Vec<u8>) -> Batch {
         let expected = match self.view().epoch_revision {
             0 => Precondition::Absent,
             revision => Precondition::Revision(revision),
@@ -341,37 +341,29 @@ impl Vault {
         batch.check(EPOCH, expected).put(EPOCH, head)
     }
 
-    async fn read_until(&self) -> Result<Option<Until>, VaultError> {
+    /// The record, and the commit that wrote it.
+    async fn read_until(&self) -> Result<Option<(Until, u64)>, VaultError> {
         let Some(stored) = self.store.get(UNTIL).await? else {
             return Ok(None);
         };
-        let epoch = |until: &Until| until.epoch;
-        let (until, _) = envelope::read(&self.root, UNTIL_PLACE, epoch, &stored.value)?;
-        Ok(Some(until))
+        let read = self.opened(ROOT_OWNER, &stored, |rings, stored| {
+            let epoch = |until: &Until| until.epoch;
+            let (until, _) = envelope::read(rings.root, UNTIL_PLACE, epoch, &stored.value)?;
+            Ok((until, stored.revision))
+        });
+        read.await.map(Some)
     }
 
-    fn read_token(&self, stored: &Stored) -> Result<((SetName, Entry), Record), VaultError> {
-        let (name, id) = of_token_key(&stored.key)
-            .ok_or_else(|| VaultError::damaged(&stored.key, "names no revocation"))?;
-        let place = RecordBinding {
-            kind: "revoked",
-            tenant: &name.tenant,
-            name: &stored.key,
-            revision: 0,
-        };
-        let (record, _) = envelope::read(
-            &self.root,
-            place,
-            |record: &Record| record.epoch,
-            &stored.value,
-        )?;
-        let entry = Entry {
-            id,
-            issued_before: record.issued_before,
-            forget_at: record.forget_at,
-        };
-        Ok(((name, entry), record))
+    async fn read_token(&self, stored: &Stored) -> Result<Token, VaultError> {
+        let read = self.opened(ROOT_OWNER, stored, |rings, stored| {
+            Token::read(rings.root, stored)
+        });
+        read.await
     }
+}
+
+fn newest(root: &Ring) -> Result<(u32, &DataKey), VaultError> {
+    Ok((root.present(), root.key(root.present())?))
 }
 
 impl Garbage {
@@ -388,29 +380,4 @@ impl Garbage {
         let rest = keys.len().saturating_sub(count);
         (keys.split_off(rest), !keys.is_empty())
     }
-}
-
-const UNTIL_PLACE: RecordBinding<'static> = RecordBinding {
-    kind: "revoked-until",
-    tenant: "",
-    name: UNTIL,
-    revision: 0,
-};
-
-fn token_key(name: &SetName, id: &Id) -> String {
-    let id = jose::base64url::encode(id.bytes());
-    format!("{PREFIX}{}/{}/{id}", name.tenant, name.name)
-}
-
-/// Neither tenant nor id holds a slash.
-fn of_token_key(key: &str) -> Option<(SetName, Id)> {
-    let (tenant, rest) = key.strip_prefix(PREFIX)?.split_once('/')?;
-    let (set, id) = rest.rsplit_once('/')?;
-    let id = jose::base64url::decode(id).ok()?.try_into().ok()?;
-    Some((SetName::new(tenant, set), Id::from_bytes(id)?))
-}
-
-/// Behind the entry of its epoch: who asks for what follows an epoch may see these once more, which changes nothing.
-fn token_change(epoch: u64, place: usize) -> String {
-    format!("{}/{place:02}", changed_key(epoch))
 }

@@ -7,7 +7,7 @@ use tokio::{sync::OwnedMutexGuard, task::JoinError};
 use tracing::Instrument as _;
 use zeroize::Zeroizing;
 
-use super::{EPOCH, Request, SetEntry, SetName, Vault, VaultError, changed_key, data_key_key, set};
+use super::{Request, SetEntry, SetName, TRIES, Vault, VaultError, changed_key, rings, set};
 use crate::store::{Batch, Precondition, StoreError};
 
 /// A key that enters a set in a write.
@@ -80,55 +80,75 @@ impl Turn {
     /// # Errors
     /// [`VaultError`].
     pub async fn remember(self, request: &Request) -> Result<(), VaultError> {
-        let batch = self.vault.remember(Batch::new(), request).await?;
-        let stored = self.vault.store.commit(batch).await;
-        stored
-            .map(|_commit| ())
-            .map_err(|error| VaultError::of_write(error, "", false))
+        for _ in 0..TRIES {
+            let batch = self.vault.remember(Batch::new(), request).await?;
+            match self.vault.commit(batch).await {
+                Err(StoreError::Conflict { key }) if rings::owner_of(&key).is_some() => {}
+                Err(error) => return Err(VaultError::of_write(error, "", false)),
+                Ok(_commit) => return Ok(()),
+            }
+        }
+        Err(VaultError::Conflict)
     }
 
+    /// Tries once more where only what the write stands under has changed: data keys were rotated, or the record was re-sealed.
     async fn commit_and_publish(&self, change: Change) -> Result<Arc<SetEntry>, VaultError> {
+        let name = SetName::of(&change.set);
+        let set_key = name.key();
+        for _ in 0..TRIES {
+            let refused = match self.try_commit(&change, &name).await? {
+                Ok(entry) => return Ok(entry),
+                Err(refused) => refused,
+            };
+            let again = match &refused {
+                StoreError::Conflict { key } if rings::owner_of(key).is_some() => true,
+                StoreError::Conflict { key } if *key == set_key && change.replaces.is_some() => {
+                    self.vault.reread(&name).await?.is_some()
+                }
+                _ => false,
+            };
+            if !again {
+                let creates = change.replaces.is_none();
+                return Err(VaultError::of_write(refused, &set_key, creates));
+            }
+        }
+        Err(VaultError::Conflict)
+    }
+
+    async fn try_commit(
+        &self,
+        change: &Change,
+        name: &SetName,
+    ) -> Result<Result<Arc<SetEntry>, StoreError>, VaultError> {
         let vault = &self.vault;
         let set = &change.set;
-        let (data_key, wrapped) = vault.data_key_or_fresh(&set.tenant).await?;
-        let name = SetName::of(set);
-        let (mut entry, sealed) = SetEntry::prepare(&change, &data_key)?;
-        let (record, tag) = entry.write(&data_key)?;
-        entry.tag = tag;
-        let (head, epoch_revision) = {
-            let view = vault.view();
-            (
-                view.heads
-                    .with(&name, &entry)
-                    .head(set.epoch, &vault.root)?,
-                view.epoch_revision,
-            )
-        };
-        let expected = change
-            .replaces
-            .as_ref()
-            .map_or(Precondition::Absent, |old| {
-                Precondition::Revision(old.store_revision)
-            });
-        let epoch_expected = if epoch_revision == 0 {
-            Precondition::Absent
-        } else {
-            Precondition::Revision(epoch_revision)
-        };
+        let (held, fresh) = vault.held_or_fresh(&set.tenant).await?;
+        let root = vault.root();
+        let replaces = change.replaces.as_ref().map(|old| vault.same_write(old));
+        let (mut entry, sealed) = SetEntry::prepare(change, replaces.as_deref(), &held.ring)?;
+        let (record, written) = entry.write(&held.ring)?;
+        entry.sealed = written;
+        let generation = root.ring.present();
+        let key = root.ring.key(generation)?;
+        let mut heads = vault.view().heads_under(generation, key);
+        heads.put(name, &entry);
+        let head = heads.head(set.epoch, &root.ring)?;
+        let expected = replaces.as_ref().map_or(Precondition::Absent, |old| {
+            Precondition::Revision(old.store_revision)
+        });
         let set_key = name.key();
         let mut batch = Batch::new()
             .check(&set_key, expected)
-            .check(EPOCH, epoch_expected)
             .put(&set_key, record)
-            .put(EPOCH, head)
             .put(changed_key(set.epoch), set_key.as_bytes());
+        batch = Vault::under(vault.with_epoch(batch, head), &root);
+        batch = Vault::under(batch, &held);
         if let Some(old) = &change.replaces {
             batch = batch.delete(changed_key(old.set.epoch));
         }
-        if let Some(wrapped) = wrapped {
-            batch = batch
-                .check(data_key_key(&set.tenant), Precondition::Absent)
-                .put(data_key_key(&set.tenant), wrapped);
+        let is_fresh = fresh.is_some();
+        if let Some(fresh) = fresh {
+            batch = batch.put(held.key(), fresh);
         }
         if let Some(entering) = &change.entering {
             batch = set::claims(batch, &set.tenant, entering, sealed);
@@ -136,19 +156,33 @@ impl Turn {
         if let Some(request) = &change.request {
             batch = vault.remember(batch, request).await?;
         }
-        batch = set::erasures(batch, &change);
-        let commit =
-            vault.store.commit(batch).await.map_err(|error| {
-                VaultError::of_write(error, &set_key, change.replaces.is_none())
-            })?;
+        batch = set::erasures(batch, change);
+        let commit = match vault.commit(batch).await {
+            Ok(commit) => commit,
+            Err(refused) => return Ok(Err(refused)),
+        };
         entry.store_revision = commit;
-        vault.remember_data_key(&set.tenant, &data_key);
         let (epoch, entry) = (set.epoch, Arc::new(entry));
-        vault
-            .view_mut()
-            .put(name, Arc::clone(&entry), epoch, commit);
+        {
+            let mut view = vault.view_mut();
+            (view.heads.tokens, view.heads.tokens_under) = (heads.tokens, heads.tokens_under);
+            view.put(name.clone(), Arc::clone(&entry), epoch, commit);
+        }
         vault.epochs.send_replace(epoch);
-        Ok(entry)
+        if is_fresh && let Err(error) = vault.held(&set.tenant).await {
+            // It is written; who needs it next reads it.
+            tracing::debug!(%error, tenant = set.tenant, "the first data key is read later");
+        }
+        Ok(Ok(entry))
+    }
+}
+
+impl Vault {
+    /// The entry as it is known by now, where that is the same write: it may have been re-sealed.
+    fn same_write(&self, old: &Arc<SetEntry>) -> Arc<SetEntry> {
+        let present = self.get(&SetName::of(&old.set));
+        let same = present.filter(|present| present.is_same_write(old));
+        same.unwrap_or_else(|| Arc::clone(old))
     }
 }
 

@@ -114,9 +114,29 @@ impl View {
         (self.epoch, self.epoch_revision) = (epoch, epoch_revision);
     }
 
-    /// The head of all revocations of tokens once these are taken in.
-    pub(super) fn token_head_with(&self, root: &DataKey, taken: &Taken) -> TokenHead {
-        let mut head = self.heads.tokens.clone();
+    /// The heads, with that of all revocations of tokens made with this generation of the root's data key. After a rotation each of them is
+    /// gone through once.
+    pub(super) fn heads_under(&self, generation: u32, root: &DataKey) -> Heads {
+        let mut heads = self.heads.clone();
+        if heads.tokens_under != generation {
+            heads.tokens_under = generation;
+            heads.tokens = TokenHead::default();
+            for (name, table) in &self.tokens {
+                for entry in table.iter() {
+                    heads.tokens.add(root, name, entry);
+                }
+            }
+        }
+        heads
+    }
+
+    /// The head of all revocations of tokens once these are taken in to those of `head`.
+    pub(super) fn token_head_with(
+        &self,
+        mut head: TokenHead,
+        root: &DataKey,
+        taken: &Taken,
+    ) -> TokenHead {
         let until = taken.until.unwrap_or_default();
         let mut replaced = BTreeSet::new();
         for (name, entries) in &taken.entries {
@@ -139,9 +159,9 @@ impl View {
         head
     }
 
-    /// As [`View::take`], for revocations of tokens, whose head is then this.
-    pub(super) fn take_tokens(&mut self, taken: Taken, head: TokenHead, epoch: u64) {
-        self.heads.tokens = head;
+    /// As [`View::take`], for revocations of tokens, whose head is then that of `heads`.
+    pub(super) fn take_tokens(&mut self, taken: Taken, heads: Heads, epoch: u64) {
+        (self.heads.tokens, self.heads.tokens_under) = (heads.tokens, heads.tokens_under);
         let mut logged = Vec::new();
         for (name, entries) in taken.entries {
             let entries: Vec<_> = entries.into_values().collect();
@@ -153,6 +173,16 @@ impl View {
         }
         if let Some(until) = taken.until {
             self.drop_tokens(until, epoch);
+        }
+    }
+
+    /// Takes in a record that was re-sealed: it is the same write, so nothing else changes.
+    pub(super) fn reseal(&mut self, name: &SetName, entry: &Arc<SetEntry>) {
+        if let Some(present) = self.sets.get_mut(name)
+            && present.is_same_write(entry)
+            && present.store_revision < entry.store_revision
+        {
+            *present = Arc::clone(entry);
         }
     }
 

@@ -18,5 +18,6 @@ mod operations;
 mod process;
 #[cfg(feature = "etcd")]
 mod replicas;
+mod sealing;
 mod support;
 mod tokens;

@@ -32,6 +32,7 @@ mod replicas;
 mod requests;
 mod revoked_tokens;
 mod rotation;
+mod sealing;
 mod secrets;
 mod support;
 mod tour;

@@ -200,6 +200,34 @@ impl KeyAdminService for Admin {
         .await
     }
 
+    async fn rotate_data_key(
+        &self,
+        request: Request<proto::RotateDataKeyRequest>,
+    ) -> Result<Response<proto::RotateDataKeyResponse>, Status> {
+        let caller = caller(&request)?;
+        let message = request.into_inner();
+        let trail = self.trail(&caller, "RotateDataKey");
+        let trail = match message.root {
+            true => trail.about("root"),
+            false => trail.on(&message.tenant, ""),
+        };
+        let trail = trail.request(&message.request_id);
+        self.run(trail, |this, trail| async move {
+            this.rotate_data_key(&caller, message, &trail).await
+        })
+        .await
+    }
+
+    async fn get_sealing(
+        &self,
+        request: Request<proto::GetSealingRequest>,
+    ) -> Result<Response<proto::GetSealingResponse>, Status> {
+        let caller = caller(&request)?;
+        let trail = self.trail(&caller, "GetSealing");
+        let shown = self.sealing(&caller, request.get_ref()).await;
+        Ok(Response::new(trail.end(shown).await?))
+    }
+
     async fn query_audit(
         &self,
         request: Request<proto::QueryAuditRequest>,

@@ -7,7 +7,8 @@ use std::{fs, path::PathBuf, time::Duration};
 
 use blackbox::{Process, Stack};
 use client_admin::{
-    AdminClient, CreateKeySet, ImportAs, ImportKey, KeySet, KeyState, RevokeKey, RotateKeySet,
+    AdminClient, CreateKeySet, ImportAs, ImportKey, KeySet, KeyState, RevokeKey, RotateDataKey,
+    RotateKeySet,
 };
 use futures::FutureExt as _;
 
@@ -19,7 +20,7 @@ use crate::{
     manager::fresh_jwk,
     number, progress,
     settings::Run,
-    stack::{Instance, admin, signing_set},
+    stack::{Instance, admin, eventually, signing_set},
 };
 
 use witness::Witness;
@@ -29,7 +30,7 @@ const BROKEN: Figure = Figure::at_most("kills_invariant_broken", 0.0);
 
 pub(super) const GROUP: Group = Group {
     name: "kills",
-    about: "kill -9 of the key-manager at every step of create, rotate, import and revoke, and at random",
+    about: "kill -9 of the key-manager at every step of create, rotate, import, revoke and re-seal, and at random",
     figures: &[LOST, BROKEN],
     run: |run| measure(run).boxed_local(),
 };
@@ -43,21 +44,27 @@ const TRIES: usize = 50;
 /// A random kill comes within so many milliseconds of the first call.
 const WITHIN_MS: u64 = 60;
 
-/// What is killed. Sealing anew is a line here once there is a call for it.
+/// What is killed.
 #[derive(Clone, Copy, Debug)]
 enum Operation {
     Create,
     Rotate,
     Import,
     Revoke,
+    /// A new data key, and everything written once more under it.
+    Reseal,
 }
 
-const OPERATIONS: [Operation; 4] = [
+const OPERATIONS: [Operation; 5] = [
     Operation::Create,
     Operation::Rotate,
     Operation::Import,
     Operation::Revoke,
+    Operation::Reseal,
 ];
+
+/// Re-sealing of a store of that size ends within it, or the process is killed.
+const RESEALED_WITHIN: Duration = Duration::from_secs(10);
 
 /// Kills of one store, after which a new one takes its place: a kill stays cheap, and the making of a store is hit too.
 const OF_A_STORE: usize = 100;
@@ -271,6 +278,7 @@ impl World {
                 let rotated = self.admin.rotate(&RotateKeySet::new(set).force()).await;
                 rotated.map(|rotated| rotated.key_set)
             }
+            (Operation::Reseal, Some(_)) => return self.reseal().await.is_ok(),
             (Operation::Import, Some(set)) => self.import(&set).await,
             (Operation::Revoke, Some(set)) => self.revoke(&set).await,
         };
@@ -278,6 +286,33 @@ impl World {
             self.witness.note(&set);
             true
         })
+    }
+
+    /// Rotates the tenant's data key or the root's, and waits until nothing stands under an older one; ends with the process where that is
+    /// killed meanwhile.
+    async fn reseal(&mut self) -> Result<(), client_core::Error> {
+        let rotate = match self.dice.once_in(2) {
+            true => RotateDataKey::of_the_root(),
+            false => RotateDataKey::of_tenant(""),
+        };
+        self.admin.rotate_data_key(&rotate).await?;
+        let mut last = Ok(());
+        let ended = async || match self.admin.sealing("").await {
+            Ok(shown) => shown.is_settled(),
+            Err(error) => {
+                last = Err(error);
+                true
+            }
+        };
+        let within = eventually(RESEALED_WITHIN, ended).await;
+        last?;
+        match within {
+            true => Ok(()),
+            false => {
+                self.witness.broke("re-sealing does not end");
+                Ok(())
+            }
+        }
     }
 
     async fn create(&mut self) -> Result<KeySet, client_core::Error> {
