@@ -1,5 +1,7 @@
 //! The settings: `key-manager.example.toml` is their manual.
 
+mod kek;
+mod secret;
 mod store;
 
 use std::{net::SocketAddr, path::PathBuf};
@@ -7,18 +9,17 @@ use std::{net::SocketAddr, path::PathBuf};
 use keyring::{Refusal, Times};
 use serde::{Deserialize, Serialize};
 use service_kit::{
-    config::{Loader, Mistake, Settings, Span, secret_from_env},
+    config::{Loader, Mistake, Settings, Span},
     serve::{GrpcOptions, HttpOptions},
     telemetry::LogSettings,
     tls::TlsFiles,
 };
 
+pub use kek::{AwsKmsKey, Kek, KekSource, Pkcs11Key};
+pub use secret::SecretSource;
 pub use store::{Store, StoreAuth};
 
-use crate::{
-    lifecycle::MAX_REVOCATIONS,
-    seal::{KekError, LocalKek, from_env, from_file},
-};
+use crate::lifecycle::MAX_REVOCATIONS;
 
 /// The prefix of the environment variables.
 pub const PREFIX: &str = "KEY_MANAGER";
@@ -113,33 +114,6 @@ impl Default for Audit {
     fn default() -> Self {
         Self {
             folder: PathBuf::from("audit"),
-        }
-    }
-}
-
-/// `[kek]`: exactly one of the two. The key itself never stands here.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Kek {
-    /// A file of mode 0600 with 32 bytes or 64 hexadecimal digits.
-    pub file: PathBuf,
-    /// The name of an environment variable with 64 hexadecimal digits.
-    pub env: String,
-}
-
-impl Kek {
-    /// Fetches the key.
-    ///
-    /// # Errors
-    /// [`KekError`].
-    pub fn load(&self) -> Result<LocalKek, KekError> {
-        match self.env.is_empty() {
-            true => from_file(&self.file),
-            false => from_env(&self.env, |name| {
-                secret_from_env(name)
-                    .ok()
-                    .and_then(|bytes| String::from_utf8(bytes.to_vec()).ok())
-            }),
         }
     }
 }
@@ -259,12 +233,7 @@ impl Settings for Config {
             missing.map(|(place, _, what)| Mistake::new(*place, format!("is required: {what}"))),
         );
         mistakes.extend(self.store.mistakes());
-        if self.kek.file.as_os_str().is_empty() == self.kek.env.is_empty() {
-            mistakes.push(Mistake::new(
-                "kek",
-                "give either kek.file or kek.env, to say where the key-encryption key is",
-            ));
-        }
+        mistakes.extend(self.kek.mistakes("kek"));
         mistakes
     }
 }

@@ -29,7 +29,7 @@ use crate::{
     lifecycle::Lifecycle,
     metrics::Metrics,
     rotator::Rotator,
-    seal::KekError,
+    seal::{KekError, open_kek},
     store::{self, OpenError, StoreError, look},
     vault::{ROOT, Vault, VaultError, check_kek},
 };
@@ -133,6 +133,7 @@ impl RunError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
+            Self::Kek(error) if error.is_unavailable() => 69,
             // EX_CONFIG
             Self::Kek(_) | Self::Tls(_) | Self::Policy(_) => 78,
             Self::Store(OpenError::Tls(_) | OpenError::Password(_) | OpenError::NotBuilt) => 78,
@@ -305,7 +306,11 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
 
 /// The key-encryption key is proved on a store that is only read; where it is wrong, nothing has changed.
 async fn open_vault(config: &Config) -> Result<Arc<Vault>, RunError> {
-    let kek = Arc::new(config.kek.load()?);
+    let source = config.kek.source("kek").map_err(|mistakes| {
+        let mistakes: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+        KekError::Settings(mistakes.join("; "))
+    })?;
+    let kek = open_kek(&source).await?;
     check_kek(kek.as_ref(), look(&config.store, ROOT).await?.as_ref()).await?;
     let store = store::open(&config.store, true).await?;
     Ok(Arc::new(Vault::open(store, kek).await?))

@@ -45,7 +45,7 @@ use tokio::sync::{Mutex, watch};
 use zeroize::Zeroizing;
 
 use crate::{
-    seal::{DataKey, KekError, KeyEncryptionKey, fresh_key},
+    seal::{DataKey, KekError, KeyEncryptionKey, SealError, fresh_key},
     store::{Batch, Entry, KeyStore, MOVED, Precondition, StoreError},
 };
 
@@ -68,14 +68,14 @@ const TRIES: usize = 8;
 /// Proves that `kek` is the key of a store with that root entry; a store without one is new.
 ///
 /// # Errors
-/// [`KekError::Wrong`].
+/// [`KekError::Wrong`], or why the key cannot be used at present.
 pub async fn check_kek(kek: &dyn KeyEncryptionKey, root: Option<&Entry>) -> Result<(), KekError> {
     match root {
         Some(root) => kek
             .unwrap("", &root.value)
             .await
             .map(|_key| ())
-            .map_err(|_refused| KekError::Wrong),
+            .map_err(KekError::from),
         None => Ok(()),
     }
 }
@@ -305,11 +305,14 @@ impl Vault {
             .get(&key)
             .await?
             .ok_or_else(|| VaultError::damaged(&key, "is missing"))?;
-        let opened = self
-            .kek
-            .unwrap(tenant, &wrapped.value)
-            .await
-            .map_err(|error| VaultError::damaged(&key, error))?;
+        let opened =
+            self.kek
+                .unwrap(tenant, &wrapped.value)
+                .await
+                .map_err(|error| match error {
+                    SealError::Kek(error) => VaultError::Kek(*error),
+                    other => VaultError::damaged(&key, other),
+                })?;
         let opened = Arc::new(DataKey::new(&opened)?);
         self.remember_data_key(tenant, &opened);
         Ok(opened)
@@ -363,10 +366,7 @@ async fn open_root(
 }
 
 async fn open_root_key(kek: &dyn KeyEncryptionKey, root: &Entry) -> Result<DataKey, VaultError> {
-    let key = kek
-        .unwrap("", &root.value)
-        .await
-        .map_err(|_refused| KekError::Wrong)?;
+    let key = kek.unwrap("", &root.value).await.map_err(KekError::from)?;
     Ok(DataKey::new(&key)?)
 }
 
