@@ -12,15 +12,16 @@ RELEASE = $(or $(CARGO_TARGET_DIR),target)/release
 STAGE := scripts/stage
 BIN := .tools/venv/bin
 
-# The whole workspace, where the peers' OpenSSL comes from, the multi-buffer library where it could be had, and the etcd
-# store. Clippy, build and tests name the same packages and features, so that cargo builds each dependency once.
-WORKSPACE = --locked --workspace $(shell scripts/openssl-features) $(shell scripts/multibuffer --features) $(shell scripts/etcd --features)
+# The whole workspace, where the peers' OpenSSL comes from, the multi-buffer library where it could be had, the etcd
+# store, and AWS KMS. Clippy, build and tests name the same packages and features, so that cargo builds each dependency once.
+WORKSPACE = --locked --workspace $(shell scripts/openssl-features) $(shell scripts/multibuffer --features) $(shell scripts/etcd --features) \
+	--features key-manager/aws-kms
 NEXTEST = $(if $(shell command -v cargo-nextest),$(CARGO) nextest,$(BIN)/cargo-nextest nextest)
 DAEMONS := --locked --release -p crypto-service -p key-manager -p cryptoctl
 # The same two sources as features of the benches; asked when the line runs, since `bench` fetches the first itself.
 BENCHES := $$( (scripts/multibuffer --features; scripts/openssl-features) | sed 's,features [a-z-]*/,features benches/,')
 
-.PHONY: help doctor tools multibuffer etcd run clean-dev build fmt lint test bench faults
+.PHONY: help doctor tools multibuffer etcd softhsm moto run clean-dev build fmt lint test bench faults
 .PHONY: need-run need-test stage-tools stage-lint stage-test
 
 help: ## this list
@@ -38,6 +39,13 @@ multibuffer: ## fetch the multi-buffer library into .tools/ipp-crypto (x86-64 Li
 etcd: ## fetch protoc and an etcd server, which the etcd store is built and tested with
 	@scripts/tools
 	@scripts/etcd
+
+softhsm: ## fetch SoftHSM, which the tests of PKCS#11 stand on
+	@scripts/softhsm
+
+moto: ## fetch moto, which plays AWS KMS in the tests
+	@scripts/tools
+	@scripts/moto
 
 run: need-run ## build, start both daemons, take a tour, print `ready`, stay up until Ctrl-C
 	@scripts/multibuffer --if-possible
@@ -81,6 +89,8 @@ need-test:
 stage-tools:
 	@$(STAGE) tools scripts/tools
 	@$(STAGE) etcd scripts/etcd
+	@$(STAGE) softhsm scripts/softhsm
+	@$(STAGE) moto scripts/moto
 	@$(STAGE) multibuffer scripts/multibuffer --if-possible
 
 stage-lint:

@@ -1,4 +1,6 @@
-//! What the program does besides serving: `key-manager store ...`.
+//! What the program does besides serving: `key-manager store ...`, `key-manager kek ...`.
+
+mod kek;
 
 use std::{
     io::Write as _,
@@ -11,8 +13,11 @@ use service_kit::config::{ConfigErrors, EXIT_BAD_CONFIG, say};
 
 use crate::{
     config::{self, Config, Store},
+    seal::KekError,
     store::{self, KeyStore, MigrateError, Migration, OpenError, Progress, StoreError},
 };
+
+pub use kek::KekCommand;
 
 /// A task that ends.
 #[derive(Clone, Debug, Subcommand)]
@@ -20,6 +25,9 @@ pub enum Command {
     /// Moves a store to another engine, and takes the mark of a move that was given up back.
     #[command(subcommand)]
     Store(StoreCommand),
+    /// Makes the key-encryption key in its token, and tries the one that the settings name.
+    #[command(subcommand)]
+    Kek(KekCommand),
 }
 
 /// `key-manager store`
@@ -67,6 +75,9 @@ pub enum CommandError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The key-encryption key cannot be used or made.
+    #[error(transparent)]
+    Kek(#[from] KekError),
 }
 
 impl CommandError {
@@ -79,8 +90,9 @@ impl CommandError {
             Self::Open(_, OpenError::Store(StoreError::Damaged(_)))
             | Self::Store(StoreError::Damaged(_)) => 65,
             Self::Open(_, OpenError::Store(_)) | Self::Store(_) => 69,
+            Self::Kek(error) if error.is_unavailable() => 69,
             // EX_CONFIG
-            Self::Open(..) => 78,
+            Self::Open(..) | Self::Kek(_) => 78,
             Self::Migrate(error) => error.exit_code(),
         }
     }
@@ -91,7 +103,10 @@ impl CommandError {
 /// # Errors
 /// [`CommandError`].
 pub async fn execute(command: Command) -> Result<(), CommandError> {
-    let Command::Store(command) = command;
+    let command = match command {
+        Command::Kek(command) => return kek::execute(command).await,
+        Command::Store(command) => command,
+    };
     match command {
         StoreCommand::Migrate { from, to, again } => migrate(&from, &to, again).await,
         StoreCommand::Release { config } => release(&config).await,

@@ -1,6 +1,7 @@
 //! The settings: `key-manager.example.toml` is their manual.
 
 mod kek;
+mod secret;
 mod store;
 
 use std::{net::SocketAddr, path::PathBuf};
@@ -14,7 +15,8 @@ use service_kit::{
     tls::TlsFiles,
 };
 
-pub use kek::KekSource;
+pub use kek::{AwsKmsKey, Kek, KekSource, Pkcs11Key};
+pub use secret::SecretSource;
 pub use store::{Store, StoreAuth};
 
 use crate::lifecycle::MAX_REVOCATIONS;
@@ -37,7 +39,7 @@ pub struct Config {
     /// Where keys are kept.
     pub store: Store,
     /// What they are sealed with.
-    pub kek: KekSource,
+    pub kek: Kek,
     /// Where it is recorded who did what.
     pub audit: Audit,
     /// How long things take in the life of a key.
@@ -231,7 +233,7 @@ impl Settings for Config {
             missing.map(|(place, _, what)| Mistake::new(*place, format!("is required: {what}"))),
         );
         mistakes.extend(self.store.mistakes());
-        mistakes.extend(self.kek.mistakes());
+        mistakes.extend(self.kek.mistakes("kek"));
         mistakes
     }
 }

@@ -34,7 +34,9 @@ const EXAMPLES: &str = "Examples:
   key-manager --config key-manager.toml --check-config
   KEY_MANAGER_STORE_PATH=/var/lib/keys.db key-manager --config key-manager.toml --print-config
   key-manager --config key-manager.toml --set grpc.listen=127.0.0.1:50062
-  key-manager store migrate --from sqlite.toml --to etcd.toml";
+  key-manager store migrate --from sqlite.toml --to etcd.toml
+  key-manager kek create --config key-manager.toml
+  key-manager kek check --config key-manager.toml";
 
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {

@@ -136,6 +136,7 @@ impl RunError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
+            Self::Kek(error) if error.is_unavailable() => 69,
             // EX_CONFIG
             Self::Kek(_) | Self::Tls(_) | Self::Policy(_) => 78,
             Self::Store(OpenError::Tls(_) | OpenError::Password(_) | OpenError::NotBuilt) => 78,

@@ -320,8 +320,8 @@ fn program() -> PathBuf {
     program
 }
 
-/// Where there is `setpriv`, a test that is killed takes its members with it.
-fn dying_with_us(program: &Path) -> Command {
+/// Where there is `setpriv`, a test that is killed takes its servers with it.
+pub(crate) fn dying_with_us(program: &Path) -> Command {
     let setpriv = Path::new("/usr/bin/setpriv");
     if !setpriv.exists() {
         return Command::new(program);
@@ -344,7 +344,7 @@ fn spawn(mut command: Command) -> Child {
     command.spawn().expect("start etcd")
 }
 
-fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     // Each process begins at another place, so that tests side by side do not meet.
     let begin = std::process::id().wrapping_mul(97);

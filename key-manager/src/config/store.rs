@@ -53,7 +53,7 @@ pub struct StoreAuth {
 
 /// What a cluster is reached over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Scheme {
+pub(super) enum Scheme {
     Http,
     Https,
 }
@@ -159,17 +159,19 @@ fn scheme_of(endpoint: &str) -> Result<Scheme, &'static str> {
     let host = uri
         .host()
         .filter(|_| uri.port().is_some() && uri.path() == "/" && !endpoint.contains('@'));
-    let host = host.ok_or(odd)?.trim_matches(['[', ']']);
-    let loopback = host == "localhost"
-        || host
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_loopback());
+    let loopback = is_loopback(host.ok_or(odd)?);
     match uri.scheme_str() {
         Some("https") => Ok(Scheme::Https),
         Some("http") if loopback => Ok(Scheme::Http),
         Some("http") => Err("is not on this machine and not encrypted: write https://"),
         _ => Err(odd),
     }
+}
+
+/// Whether the host of a URI is this machine.
+pub(super) fn is_loopback(host: &str) -> bool {
+    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]

@@ -157,6 +157,12 @@ impl From<VaultError> for Failure {
             VaultError::Store(store) if store.retry_helps() => {
                 Self::NotReady("the store cannot be reached; try again".to_owned())
             }
+            VaultError::Kek(_) => {
+                tracing::error!(%error, "the key-encryption key cannot be used");
+                Self::NotReady(
+                    "the key-encryption key cannot be used at present; the key-manager's log says why".to_owned(),
+                )
+            }
             VaultError::Store(StoreError::Moved) => Self::NotReady(
                 "the store was moved; ask the key-managers of the new one".to_owned(),
             ),

@@ -20,13 +20,14 @@ pub fn read(path: &Path) -> Result<LocalKek, KekError> {
         path: path.display().to_string(),
         problem,
     };
-    let bytes = read_private(path).map_err(|error| refused(error.to_string()))?;
+    let bytes = read_private(path, 256).map_err(|error| refused(error.to_string()))?;
     let key = parse_key(&bytes)
         .ok_or_else(|| refused("must hold 32 bytes, or 64 hexadecimal digits".to_owned()))?;
     LocalKek::new(&key).map_err(|error| refused(error.to_string()))
 }
 
-fn read_private(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+/// A file that only its owner may read, of at most so many bytes.
+pub(crate) fn read_private(path: &Path, most: usize) -> io::Result<Zeroizing<Vec<u8>>> {
     let file = File::open(path)?;
     let mode = file.metadata()?.permissions().mode() & 0o777;
     if mode & 0o177 != 0 {
@@ -34,8 +35,10 @@ fn read_private(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
             "the mode is {mode:03o}, others may read it: chmod 600"
         )));
     }
-    let mut bytes = Zeroizing::new(Vec::with_capacity(256));
-    file.take(256).read_to_end(&mut bytes)?;
+    // as large as it gets, so that growing leaves no copy behind
+    let mut bytes = Zeroizing::new(Vec::with_capacity(most));
+    let most = u64::try_from(most).unwrap_or(u64::MAX);
+    file.take(most).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

@@ -19,7 +19,17 @@ pub(crate) enum UnwrapError {
     #[error(transparent)]
     Kek(#[from] KekError),
     #[error(transparent)]
-    Seal(#[from] SealError),
+    Seal(SealError),
+}
+
+impl From<SealError> for UnwrapError {
+    /// A key that cannot be used at present says nothing about what it has wrapped.
+    fn from(error: SealError) -> Self {
+        match error {
+            SealError::Kek(error) => Self::Kek(*error),
+            error => Self::Seal(error),
+        }
+    }
 }
 
 impl Keks {

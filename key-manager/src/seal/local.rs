@@ -54,13 +54,7 @@ impl KeyEncryptionKey for LocalKek {
         if *format != data_key::FORMAT {
             return Err(SealError::Format(*format));
         }
-        let opened = data_key::open(&self.key, &binding(owner), rest)?;
-        let mut key = Zeroizing::new([0; KEY_LEN]);
-        match opened.len() == KEY_LEN {
-            true => key.copy_from_slice(&opened),
-            false => return Err(SealError::Refused),
-        }
-        Ok(key)
+        key_of(&data_key::open(&self.key, &binding(owner), rest)?)
     }
 }
 
@@ -71,47 +65,34 @@ fn public_id(key: &[u8; KEY_LEN]) -> Result<String, SealError> {
     Ok(format!("local:{}", digits.collect::<String>()))
 }
 
-fn binding(owner: &str) -> Vec<u8> {
+/// What was opened, where it is as long as a key.
+pub(super) fn key_of(opened: &[u8]) -> Result<Zeroizing<[u8; KEY_LEN]>, SealError> {
+    let mut key = Zeroizing::new([0; KEY_LEN]);
+    match opened.len() == KEY_LEN {
+        true => key.copy_from_slice(opened),
+        false => return Err(SealError::Refused),
+    }
+    Ok(key)
+}
+
+/// The associated data of a wrapped key: a key-encryption key in memory and one in a token bind alike.
+pub(super) fn binding(owner: &str) -> Vec<u8> {
     bind("crypto-service/kek/v1", &[owner.as_bytes()])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::seal::contract;
 
     #[tokio::test]
-    async fn a_wrapped_key_unwraps_for_its_owner_under_its_kek() {
-        let (kek, other) = (
-            LocalKek::new(&[1; KEY_LEN]).unwrap(),
-            LocalKek::new(&[2; KEY_LEN]).unwrap(),
-        );
-        let wrapped = kek.wrap("a", &[9; KEY_LEN]).await.unwrap();
+    async fn a_key_in_memory_keeps_the_contract() {
+        let kek = |byte| LocalKek::new(&[byte; KEY_LEN]).unwrap();
+        contract::holds(&kek(1), &kek(0xC3), &["1, 1", "195", "c3"]).await;
+        assert_eq!(format!("{:?}", kek(0xC3)), "LocalKek(redacted)");
         assert_eq!(
-            kek.unwrap("a", &wrapped).await.unwrap().as_slice(),
-            [9; KEY_LEN]
-        );
-        assert_eq!(
-            kek.unwrap("b", &wrapped).await.unwrap_err(),
-            SealError::Refused
-        );
-        assert_eq!(
-            other.unwrap("a", &wrapped).await.unwrap_err(),
-            SealError::Refused
-        );
-        assert_ne!(kek.id(), other.id());
-        assert_eq!(
-            kek.id(),
-            LocalKek::new(&[1; KEY_LEN]).unwrap().id(),
-            "the same key is the same key after a restart"
-        );
-        assert_eq!(kek.unwrap("a", &[]).await.unwrap_err(), SealError::Refused);
-        assert_eq!(
-            kek.unwrap("a", &[9; 61]).await.unwrap_err(),
+            kek(1).unwrap("a", &[9; 61]).await.unwrap_err(),
             SealError::Format(9)
-        );
-        assert_eq!(
-            format!("{:?}", LocalKek::new(&[0xC3; KEY_LEN]).unwrap()),
-            "LocalKek(redacted)"
         );
     }
 }

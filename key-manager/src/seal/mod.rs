@@ -1,7 +1,8 @@
 //! Sealing: what makes bytes in a store unreadable, and any change of them seen.
 //!
 //! ```text
-//! key-encryption key  (a file, an environment variable; never beside the store)      Keks: the present one, and the one before
+//! key-encryption key  (a file, an environment variable, a PKCS#11 token, AWS KMS; never beside the store)
+//!                        Keks: the present one, and the one before
 //!   wraps  the data keys of each tenant, and of what belongs to no tenant (the root)   Ring: every generation of one owner
 //!     derives  a sealing key    AES-256-GCM over private keys
 //!              a record key     HMAC-SHA-256 over records
@@ -13,27 +14,37 @@
 //!
 //! What a sealed key belongs to (tenant, set, kid, algorithm, use) is its associated data, so a key that is moved is a key that does not open.
 
+mod aws_kms;
 mod data_key;
 mod env;
 mod file;
 mod keks;
 mod local;
 mod open;
+mod pkcs11;
 mod ring;
+
+#[cfg(test)]
+mod contract;
 
 use std::fmt;
 
 use async_trait::async_trait;
 use zeroize::Zeroizing;
 
+pub use aws_kms::AwsKmsError;
+#[cfg(feature = "aws-kms")]
+pub use aws_kms::AwsKmsKek;
 pub(crate) use data_key::TAG_LEN;
 pub use data_key::{DataKey, KeyBinding, MaterialKey, RecordBinding};
 pub use env::read as from_env;
 pub use file::read as from_file;
+pub(crate) use file::read_private;
 pub use keks::Keks;
 pub(crate) use keks::UnwrapError;
 pub use local::LocalKek;
 pub use open::{open_kek, open_keks};
+pub use pkcs11::{Pkcs11Error, Pkcs11Kek};
 pub(crate) use ring::generation_of;
 pub use ring::{FIRST, Ring};
 
@@ -41,7 +52,7 @@ pub use ring::{FIRST, Ring};
 pub const KEY_LEN: usize = 32;
 
 /// Why something could not be sealed or opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SealError {
     /// The bytes were altered, belong elsewhere, or were sealed with another key. It cannot be told which.
     #[error("the sealed bytes do not open: they were altered, moved, or sealed with another key")]
@@ -55,6 +66,15 @@ pub enum SealError {
     /// The crypto library failed.
     #[error("the crypto library failed")]
     Engine,
+    /// The key-encryption key cannot be used, whatever the bytes are.
+    #[error(transparent)]
+    Kek(Box<KekError>),
+}
+
+impl From<KekError> for SealError {
+    fn from(error: KekError) -> Self {
+        Self::Kek(Box::new(error))
+    }
 }
 
 /// Why there is no key-encryption key. The text names the file or the variable, never what is in it.
@@ -91,6 +111,37 @@ pub enum KekError {
         /// That of `[kek.previous]`, or that there is none.
         previous: String,
     },
+    /// The settings name none.
+    #[error("{0}")]
+    Settings(String),
+    /// The key in a PKCS#11 token cannot be used.
+    #[error("kek.pkcs11: {0}")]
+    Pkcs11(#[from] Pkcs11Error),
+    /// The key in AWS KMS cannot be used.
+    #[error("kek.aws_kms: {0}")]
+    AwsKms(#[from] AwsKmsError),
+}
+
+impl KekError {
+    /// Whether the same call may succeed later with the same settings.
+    #[must_use]
+    pub fn is_unavailable(&self) -> bool {
+        match self {
+            Self::Pkcs11(error) => error.is_unavailable(),
+            Self::AwsKms(error) => error.is_unavailable(),
+            _ => false,
+        }
+    }
+}
+
+impl From<SealError> for KekError {
+    /// What a key-encryption key does not open was wrapped by another, unless it could not try.
+    fn from(error: SealError) -> Self {
+        match error {
+            SealError::Kek(error) => *error,
+            _ => Self::Wrong,
+        }
+    }
 }
 
 /// A key-encryption key: it wraps data keys and nothing else.
@@ -102,13 +153,14 @@ pub trait KeyEncryptionKey: fmt::Debug + Send + Sync + 'static {
     /// Wraps the data key of `owner`.
     ///
     /// # Errors
-    /// [`SealError::Engine`].
+    /// [`SealError::Engine`]; [`SealError::Kek`] where the key cannot be used at present.
     async fn wrap(&self, owner: &str, data_key: &[u8; KEY_LEN]) -> Result<Vec<u8>, SealError>;
 
     /// Unwraps the data key of `owner`.
     ///
     /// # Errors
-    /// [`SealError::Refused`] for what this key did not wrap for that owner.
+    /// [`SealError::Refused`] for what this key did not wrap for that owner; [`SealError::Kek`] where the key cannot be used
+    /// at present.
     async fn unwrap(
         &self,
         owner: &str,

@@ -49,7 +49,7 @@ pub enum VaultError {
     Kek(#[from] KekError),
     /// Sealing failed.
     #[error(transparent)]
-    Seal(#[from] SealError),
+    Seal(SealError),
     /// What is stored was altered, or is not whole.
     #[error("the store was altered or is damaged: `{entry}` {problem}")]
     Damaged {
@@ -85,7 +85,21 @@ impl VaultError {
     /// Whether the same call may succeed later, unchanged.
     #[must_use]
     pub fn retry_helps(&self) -> bool {
-        matches!(self, Self::Conflict) || matches!(self, Self::Store(error) if error.retry_helps())
+        match self {
+            Self::Conflict => true,
+            Self::Store(error) => error.retry_helps(),
+            Self::Kek(error) => error.is_unavailable(),
+            _ => false,
+        }
+    }
+}
+
+impl From<SealError> for VaultError {
+    fn from(error: SealError) -> Self {
+        match error {
+            SealError::Kek(error) => Self::Kek(*error),
+            other => Self::Seal(other),
+        }
     }
 }
 

@@ -10,6 +10,8 @@
 
 mod admin;
 mod audit;
+#[cfg(feature = "aws-kms")]
+mod aws_kms;
 mod budgets;
 mod feed;
 #[cfg(feature = "etcd")]

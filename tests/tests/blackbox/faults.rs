@@ -69,7 +69,7 @@ async fn without_its_key_manager_the_service_signs_then_verifies_then_nothing_an
 }
 
 /// Every file beside the database, with its bytes.
-fn store(stack: &Stack) -> Vec<(PathBuf, Vec<u8>)> {
+pub(crate) fn store(stack: &Stack) -> Vec<(PathBuf, Vec<u8>)> {
     let entries = fs::read_dir(stack.dev())
         .unwrap()
         .map(|entry| entry.unwrap().path());
@@ -81,7 +81,7 @@ fn store(stack: &Stack) -> Vec<(PathBuf, Vec<u8>)> {
     files
 }
 
-fn untouched(stack: &Stack, what: &str, before: &[(PathBuf, Vec<u8>)]) {
+pub(crate) fn untouched(stack: &Stack, what: &str, before: &[(PathBuf, Vec<u8>)]) {
     let after = store(stack);
     let names = |files: &[(PathBuf, Vec<u8>)]| {
         files
@@ -98,7 +98,7 @@ fn untouched(stack: &Stack, what: &str, before: &[(PathBuf, Vec<u8>)]) {
 }
 
 /// Starts the key-manager, which has to end by itself; its exit code and what it wrote.
-fn refuses_to_start(stack: &Stack, what: &str) -> (i32, String) {
+pub(crate) fn refuses_to_start(stack: &Stack, what: &str) -> (i32, String) {
     let mut process = stack.spawn("key-manager", &[]);
     let status = process
         .wait(PATIENCE)

@@ -23,6 +23,7 @@ mod faults;
 mod forged;
 mod instance;
 mod jwks;
+mod keys_of_keys;
 mod kills;
 mod local_verdicts;
 #[path = "../matrix/peer.rs"]

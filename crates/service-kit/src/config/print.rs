@@ -15,10 +15,12 @@ pub fn to_redacted_toml<T: Serialize>(settings: &T) -> Result<String, toml::ser:
 
 fn redact(table: &mut Table) {
     for (key, value) in table.iter_mut() {
-        if SECRET_KEYS
+        // a table such as { env = "NAME" } says where the secret is, and is no secret
+        let names = matches!(value, Value::Table(inner) if inner.keys().all(|key| key == "env" || key == "file"));
+        let secret = SECRET_KEYS
             .iter()
-            .any(|secret| key.rsplit('_').next() == Some(secret))
-        {
+            .any(|secret| key.rsplit('_').next() == Some(secret));
+        if secret && !names {
             *value = Value::String(REDACTED.to_owned());
         } else {
             redact_value(value);
