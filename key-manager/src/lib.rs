@@ -10,6 +10,7 @@
 //! | [`lifecycle`] | the use cases: decisions of `keyring`, carried out by compare-and-swap |
 //! | [`rotator`] | the driver that runs the plan each second |
 //! | [`audit`] | the audit log: what operators did and what was refused |
+//! | [`issued`] | the records of issued tokens: taken from instances, listed for operators |
 //! | [`feed`] | snapshots, deltas and leases for the instances |
 //! | [`grpc`] | one file per service: decode, use case, encode; `status.rs` alone builds a status |
 
@@ -21,6 +22,7 @@ pub mod config;
 pub mod feed;
 pub mod grpc;
 mod held;
+pub mod issued;
 pub mod keys;
 pub mod lifecycle;
 pub mod metrics;

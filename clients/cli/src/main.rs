@@ -5,12 +5,14 @@ mod audit;
 mod connect;
 mod dev;
 mod error;
+mod issued;
 mod keys;
 mod keyset;
 mod output;
 mod revoke;
 mod subscriber;
 mod token;
+mod update;
 
 use std::process::ExitCode;
 
@@ -47,6 +49,7 @@ async fn execute(cli: Cli) -> Result<(), Error> {
         Command::Keyset(command) => keyset::execute(global, command).await,
         Command::Subscriber(command) => subscriber::execute(global, command).await,
         Command::Audit(command) => audit::execute(global, command).await,
+        Command::Issued(command) => issued::execute(global, command).await,
         Command::Sign(sign) => token::sign(global, sign).await,
         Command::Verify(verify) => token::verify(global, verify).await,
         Command::Encrypt(encrypt) => token::encrypt(global, encrypt).await,

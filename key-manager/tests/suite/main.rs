@@ -13,6 +13,7 @@ mod audit;
 mod budgets;
 mod feed;
 #[cfg(feature = "etcd")]
+mod issued;
 mod migration;
 mod operations;
 mod process;

@@ -22,6 +22,7 @@ mod configuration;
 mod faults;
 mod forged;
 mod instance;
+mod issued;
 mod jwks;
 mod kills;
 mod local_verdicts;
