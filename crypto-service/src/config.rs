@@ -12,6 +12,7 @@ use service_kit::serve::GrpcOptions;
 use service_kit::telemetry::LogSettings;
 use service_kit::tls::TlsFiles;
 
+use crate::issued::IssuedSettings;
 use crate::keys::Terms;
 use crate::lanes;
 
@@ -33,6 +34,8 @@ pub struct Config {
     pub lanes: LaneSettings,
     /// Parsed keys.
     pub cache: CacheSettings,
+    /// Records of issued tokens.
+    pub issued: IssuedSettings,
     /// Limits of connections to the gRPC port.
     pub limits: GrpcOptions,
     /// Logging.
@@ -236,6 +239,7 @@ impl Settings for Config {
             mistakes.push(Mistake::new(*key, "must be at least 1"));
         }
         mistakes.extend(self.lanes.mistakes());
+        mistakes.extend(self.issued.mistakes());
         mistakes
     }
 }
@@ -329,6 +333,14 @@ mod tests {
                 queue: Span::secs(0),
                 ..LaneSettings::default()
             },
+            issued: IssuedSettings {
+                queue: 0,
+                max_unwritten: Span::millis(300),
+                max_unsynced: Span::secs(1),
+                segment_bytes: 1,
+                max_bytes: 0,
+                ..IssuedSettings::default()
+            },
             ..Config::default()
         };
         let places: Vec<_> = config
@@ -346,6 +358,11 @@ mod tests {
             "feed.max_sign_staleness",
             "cache.keys",
             "lanes.queue",
+            "issued.queue",
+            "issued.max_unwritten",
+            "issued.max_unsynced",
+            "issued.segment_bytes",
+            "issued.max_bytes",
         ];
         assert_eq!(places, expected);
     }

@@ -9,6 +9,7 @@
 pub mod config;
 pub mod grpc;
 pub mod http;
+pub mod issued;
 pub mod keys;
 pub mod lanes;
 mod metrics;

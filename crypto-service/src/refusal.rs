@@ -56,6 +56,9 @@ pub enum Refusal {
         /// When to try again, where that is known.
         retry_in: Option<Duration>,
     },
+    /// The token would be issued without the record that its key set asks for.
+    #[error("{0}")]
+    Unrecordable(&'static str),
     /// The deadline passed before the work was done.
     #[error("the deadline has passed")]
     DeadlineExceeded,

@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use aws_lc_rs::rand;
 use axum::Router;
 use service_kit::clock::{SharedClock, SystemClock};
 use service_kit::grants::{self, PolicyError, PolicyHandle};
@@ -14,12 +15,14 @@ use service_kit::telemetry::{Metrics, Probe, operations_router};
 use service_kit::tls::{Credentials, EndpointError, HttpsCertificate, TlsError, endpoint};
 use service_kit::watched::POLL_INTERVAL;
 use tokio::net::TcpListener;
+use tonic::transport::Endpoint;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::config::{Config, Engine, LaneSettings};
 use crate::grpc;
 use crate::http;
+use crate::issued::{FolderError, GrpcCarrier, Recorder, Running, Shipper};
 use crate::keys::feed::{Feed, FeedOptions, NoEphemeralKey};
 use crate::keys::{KeysReader, KeysWriter, PrivateKeys, pair};
 use crate::lanes::{self, LaneOptions, Lanes};
@@ -62,6 +65,9 @@ pub enum StartError {
     /// No ephemeral key.
     #[error(transparent)]
     Key(#[from] NoEphemeralKey),
+    /// The folder for records of issued tokens cannot be used.
+    #[error(transparent)]
+    Issued(#[from] FolderError),
 }
 
 /// Bound ports. Tests bind port 0.
@@ -101,11 +107,20 @@ pub async fn run(
     listeners: Listeners,
     shutdown: Shutdown,
 ) -> Result<(), StartError> {
-    let (server, writer) = Server::build(config, SystemClock::shared())?;
+    let (mut server, writer) = Server::build(config, SystemClock::shared())?;
     let feed = Feed::new(server.feed_options()?, writer)?;
-    let stop_feed = Shutdown::new();
+    let shipper = server.shipper()?;
+    let (stop_feed, stop_shipper) = (Shutdown::new(), Shutdown::new());
     let feed = tokio::spawn(Box::pin(feed.run(stop_feed.clone())));
+    let shipper = shipper.map(|shipper| tokio::spawn(Box::pin(shipper.run(stop_shipper.clone()))));
     let served = Box::pin(server.serve(listeners, shutdown)).await;
+    // Nothing is issued any more: what is recorded is shipped before the key-manager hears a goodbye.
+    stop_shipper.trigger();
+    if let Some(shipper) = shipper
+        && shipper.await.is_err()
+    {
+        tracing::error!("the shipper of issued tokens ended in a panic");
+    }
     stop_feed.trigger();
     if feed.await.is_err() {
         tracing::error!("the key feed ended in a panic");
@@ -122,6 +137,8 @@ pub struct Server {
     https: Option<HttpsCertificate>,
     policy: PolicyHandle,
     plane: DataPlane,
+    nonce: [u8; 16],
+    recording: Option<Running>,
     clock: SharedClock,
     metrics: Metrics,
     service_metrics: ServiceMetrics,
@@ -153,7 +170,13 @@ impl Server {
             lanes: lanes.clone(),
         }
         .register(&metrics);
+        let mut nonce = [0; 16];
+        rand::fill(&mut nonce).map_err(|_unspecified| NoEphemeralKey)?;
+        let settings = config.issued.clone();
+        let (issued, recording) =
+            Recorder::start(settings, keys.clone(), clock.clone(), &metrics, nonce)?;
         let plane = DataPlane::new(Parts {
+            issued,
             keys,
             access: Access::new(policy.clone()),
             lanes,
@@ -168,6 +191,8 @@ impl Server {
             https,
             policy,
             plane,
+            nonce,
+            recording,
             clock,
             metrics,
             service_metrics,
@@ -186,19 +211,41 @@ impl Server {
     /// # Errors
     /// [`StartError::Endpoint`].
     pub fn feed_options(&self) -> Result<FeedOptions, StartError> {
-        let feed = &self.config.feed;
-        let endpoint = endpoint(&feed.endpoint)?
-            .connect_timeout(Duration::from_secs(3))
-            .http2_keep_alive_interval(Duration::from_secs(5))
-            .keep_alive_timeout(Duration::from_secs(5))
-            .keep_alive_while_idle(true);
         Ok(FeedOptions {
-            endpoint,
-            key_manager: Some(feed.key_manager.clone()).filter(|name| !name.is_empty()),
+            nonce: self
+                .nonce
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect(),
+            endpoint: self.key_manager()?,
+            key_manager: self.key_manager_name().map(str::to_owned),
             credentials: self.credentials.clone(),
             clock: self.clock.clone(),
             metrics: self.service_metrics.clone(),
         })
+    }
+
+    /// What ships the records of issued tokens, once, where there is a folder for them.
+    fn shipper(&mut self) -> Result<Option<Shipper<GrpcCarrier>>, StartError> {
+        let Some(running) = self.recording.take() else {
+            return Ok(None);
+        };
+        let (endpoint, name) = (self.key_manager()?, self.key_manager_name());
+        let carrier = GrpcCarrier::new(&self.credentials, &endpoint, name);
+        let recorder = self.plane.issued().clone();
+        Ok(Some(Shipper::new(recorder, running, carrier)))
+    }
+
+    fn key_manager(&self) -> Result<Endpoint, StartError> {
+        Ok(endpoint(&self.config.feed.endpoint)?
+            .connect_timeout(Duration::from_secs(3))
+            .http2_keep_alive_interval(Duration::from_secs(5))
+            .keep_alive_timeout(Duration::from_secs(5))
+            .keep_alive_while_idle(true))
+    }
+
+    fn key_manager_name(&self) -> Option<&str> {
+        Some(self.config.feed.key_manager.as_str()).filter(|name| !name.is_empty())
     }
 
     /// Serves until shutdown and drains: health first, then streams and calls.

@@ -46,6 +46,8 @@ pub struct Config {
     pub times: LifeTimes,
     /// Revocations of tokens.
     pub tokens: Tokens,
+    /// Records of issued tokens.
+    pub issued: Issued,
     /// Logs.
     pub log: LogSettings,
 }
@@ -144,6 +146,51 @@ impl Default for Tokens {
     }
 }
 
+/// `[issued]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Issued {
+    /// The database of the records; empty = none are kept, and no key set may ask for them.
+    pub path: PathBuf,
+    /// How long a record is kept after its token has expired.
+    pub retention: Span,
+}
+
+impl Default for Issued {
+    fn default() -> Self {
+        Self {
+            path: PathBuf::new(),
+            retention: Span::secs(90 * 24 * 60 * 60),
+        }
+    }
+}
+
+impl Issued {
+    fn mistakes(&self, store: &Store) -> Vec<Mistake> {
+        let mut mistakes = Vec::new();
+        if !self.path.as_os_str().is_empty() && self.path == store.path {
+            let problem =
+                "must not be the file of store.path: the records have a database of their own";
+            mistakes.push(Mistake::new("issued.path", problem));
+        }
+        if self.retention.get().is_zero() {
+            mistakes.push(Mistake::new(
+                "issued.retention",
+                "must be longer than nothing",
+            ));
+        }
+        mistakes
+    }
+
+    /// As the records take it.
+    #[must_use]
+    pub fn retention(&self) -> keyring::Span {
+        keyring::Span::from_millis(
+            u64::try_from(self.retention.get().as_millis()).unwrap_or(u64::MAX),
+        )
+    }
+}
+
 /// `[times]`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -215,6 +262,7 @@ impl Settings for Config {
     fn mistakes(&self) -> Vec<Mistake> {
         let mut mistakes = self.times.mistakes();
         mistakes.extend(self.tokens.mistakes());
+        mistakes.extend(self.issued.mistakes(&self.store));
         let required = [
             ("tls.cert", &self.tls.cert, "the certificate chain, PEM"),
             ("tls.key", &self.tls.key, "its private key, PEM"),

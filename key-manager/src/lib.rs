@@ -11,6 +11,7 @@
 //! | [`rotator`] | the driver that runs the plan each second |
 //! | [`sealer`] | the driver that re-seals what stands under older data keys |
 //! | [`audit`] | the audit log: what operators did and what was refused |
+//! | [`issued`] | the records of issued tokens: taken from instances, listed for operators |
 //! | [`feed`] | snapshots, deltas and leases for the instances |
 //! | [`grpc`] | one file per service: decode, use case, encode; `status.rs` alone builds a status |
 
@@ -22,6 +23,7 @@ pub mod config;
 pub mod feed;
 pub mod grpc;
 mod held;
+pub mod issued;
 pub mod keys;
 pub mod lifecycle;
 pub mod metrics;

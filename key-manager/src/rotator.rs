@@ -53,9 +53,21 @@ impl Rotator {
             {
                 tracing::warn!(%error, "revocations of tokens are forgotten later");
             }
+            if rounds.is_multiple_of(FORGET) {
+                self.forget_issued().await;
+            }
             if rounds.is_multiple_of(SWEEP) {
                 self.sweep().await;
             }
+        }
+    }
+
+    async fn forget_issued(&self) {
+        let Some(issued) = self.lifecycle.issued() else {
+            return;
+        };
+        if let Err(error) = issued.forget().await {
+            tracing::warn!(%error, "records of issued tokens are dropped later");
         }
     }
 

@@ -25,6 +25,7 @@ use crate::{
     config::Config,
     feed::Feed,
     grpc::{Admin, FeedServer, Revocation, refusals},
+    issued::{IssuedError, IssuedLog},
     keys::KeySource,
     lifecycle::Lifecycle,
     metrics::Metrics,
@@ -38,7 +39,7 @@ use crate::{
 /// One request at most; the feed's reports and imported keys are far below.
 const MAX_REQUEST: usize = 1024 * 1024;
 
-const RPCS: [&str; 15] = [
+const RPCS: [&str; 17] = [
     "crypto.keys.v1.KeyAdminService/CreateKeySet",
     "crypto.keys.v1.KeyAdminService/GetKeySet",
     "crypto.keys.v1.KeyAdminService/ListKeySets",
@@ -52,7 +53,9 @@ const RPCS: [&str; 15] = [
     "crypto.keys.v1.KeyAdminService/QueryAudit",
     "crypto.keys.v1.KeyAdminService/RotateDataKey",
     "crypto.keys.v1.KeyAdminService/GetSealing",
+    "crypto.keys.v1.KeyAdminService/ListIssued",
     "crypto.keys.v1.KeyFeedService/Watch",
+    "crypto.keys.v1.KeyFeedService/ShipIssued",
     "crypto.keys.v1.RevocationService/RevokeToken",
 ];
 
@@ -108,6 +111,9 @@ pub enum RunError {
     /// The audit log cannot be written.
     #[error("audit.folder: {0}")]
     Audit(#[from] AuditError),
+    /// The records of issued tokens cannot be used.
+    #[error("issued.path: {0}")]
+    Issued(#[from] IssuedError),
     /// What is stored cannot be used.
     #[error(transparent)]
     Vault(VaultError),
@@ -142,9 +148,14 @@ impl RunError {
             Self::Store(OpenError::Tls(_) | OpenError::Password(_) | OpenError::NotBuilt) => 78,
             // EX_DATAERR
             Self::Vault(VaultError::Damaged { .. })
+            | Self::Issued(IssuedError::Damaged(_))
             | Self::Store(OpenError::Store(StoreError::Damaged(_))) => 65,
             // EX_UNAVAILABLE
-            Self::Audit(_) | Self::Bind { .. } | Self::Store(_) | Self::Vault(_) => 69,
+            Self::Audit(_)
+            | Self::Issued(_)
+            | Self::Bind { .. }
+            | Self::Store(_)
+            | Self::Vault(_) => 69,
             // EX_SOFTWARE
             Self::Reflection(_) => 70,
         }
@@ -199,6 +210,10 @@ pub async fn run_in(
     policy.register(&registry);
     let clock = Arc::clone(&environment.clock);
     let audit = AuditLog::open(&config.audit.folder, Arc::clone(&vault), clock).await?;
+    let issued = open_issued(&config, &vault, &environment.clock).await?;
+    if let Some(issued) = &issued {
+        issued.metrics().register(&registry);
+    }
     let lifecycle = Lifecycle::new(
         vault,
         environment.keys,
@@ -207,7 +222,8 @@ pub async fn run_in(
         metrics,
     )
     .with_max_revocations(config.tokens.max_revocations)
-    .recorded(audit.clone());
+    .recorded(audit.clone())
+    .with_issued(issued);
     let recording = tokio::spawn(audit.clone().run(shutdown.clone()));
 
     tokio::spawn(Arc::clone(lifecycle.vault()).follow(shutdown.clone()));
@@ -307,6 +323,22 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
         .with_service_name("crypto.keys.v1.KeyFeedService")
         .with_service_name("crypto.keys.v1.RevocationService")
         .with_service_name("grpc.health.v1.Health")
+}
+
+/// The records of issued tokens, where they are asked for.
+async fn open_issued(
+    config: &Config,
+    vault: &Vault,
+    clock: &SharedClock,
+) -> Result<Option<IssuedLog>, IssuedError> {
+    let settings = &config.issued;
+    if settings.path.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    let (retention, clock) = (settings.retention(), Arc::clone(clock));
+    IssuedLog::open(&settings.path, vault, retention, clock)
+        .await
+        .map(Some)
 }
 
 /// The key-encryption key is proved on a store that is only read; where it is wrong, nothing has changed.

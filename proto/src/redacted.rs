@@ -71,7 +71,8 @@ mod jwe {
 mod keys {
     use super::fmt;
     use crate::keys::v1::{
-        FedVersion, ImportKeyRequest, RevokeTokenRequest, TokenMatch, revoke_token_request::Target,
+        FedVersion, ImportKeyRequest, IssuedEntry, IssuedKeys, ListIssuedRequest,
+        RevokeTokenRequest, TokenMatch, revoke_token_request::Target,
     };
 
     redacted! {
@@ -79,6 +80,9 @@ mod keys {
         TokenMatch { issued_before }
         ImportKeyRequest { tenant, key_set, state, force, request_id, expected_revision }
         FedVersion { kid, algorithm, state }
+        IssuedKeys { public_key }
+        IssuedEntry { id, issued_at, tenant, key_set, kid, caller }
+        ListIssuedRequest { tenant, key_set, kid, caller, page_size, count_only }
     }
 
     impl fmt::Debug for Target {

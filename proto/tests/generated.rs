@@ -24,7 +24,7 @@ const PROTOS: [&str; 7] = [
 const PACKAGES: usize = 5;
 
 /// Messages that carry tokens, claims or keys: their `Debug` is written by hand in `src/redacted.rs`.
-const REDACTED: [&str; 16] = [
+const REDACTED: [&str; 19] = [
     ".crypto.jwt.v1.SignBatchItem",
     ".crypto.jwt.v1.SignRequest",
     ".crypto.jwt.v1.SignRequest.claims_input",
@@ -41,6 +41,9 @@ const REDACTED: [&str; 16] = [
     ".crypto.keys.v1.RevokeTokenRequest",
     ".crypto.keys.v1.RevokeTokenRequest.target",
     ".crypto.keys.v1.TokenMatch",
+    ".crypto.keys.v1.IssuedKeys",
+    ".crypto.keys.v1.IssuedEntry",
+    ".crypto.keys.v1.ListIssuedRequest",
 ];
 
 fn generate(out: &Path) {

@@ -8,7 +8,8 @@ use crypto_proto::{
         sign_request::ClaimsInput, verify_response::Verdict,
     },
     keys::v1::{
-        FedVersion, ImportKeyRequest, RevokeTokenRequest, TokenMatch, revoke_token_request::Target,
+        FedVersion, ImportKeyRequest, IssuedEntry, IssuedKeys, ListIssuedRequest,
+        RevokeTokenRequest, TokenMatch, revoke_token_request::Target,
     },
 };
 
@@ -130,6 +131,28 @@ fn no_message_shows_a_token_a_claim_or_a_key() {
                 sid: planted(),
                 client_id: planted(),
                 ..TokenMatch::default()
+            }
+        ),
+        format!(
+            "{:?}",
+            IssuedKeys {
+                subject_key: planted(),
+                ..IssuedKeys::default()
+            }
+        ),
+        format!(
+            "{:?}",
+            IssuedEntry {
+                jti: planted(),
+                subject: planted(),
+                ..IssuedEntry::default()
+            }
+        ),
+        format!(
+            "{:?}",
+            ListIssuedRequest {
+                sub: planted(),
+                ..ListIssuedRequest::default()
             }
         ),
     ];

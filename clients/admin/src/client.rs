@@ -11,6 +11,7 @@ use crypto_proto::keys::v1::{
 
 use crate::audit::{AuditPage, AuditQuery};
 use crate::destroy::DestroyKey;
+use crate::issued::{IssuedPage, IssuedQuery};
 use crate::key_set::{Described, Destruction, KeySet, Revoked, Rotated};
 use crate::request::{CreateKeySet, ImportKey, RevokeKey, RotateKeySet, UpdateKeySet};
 use crate::sealing::{DataKey, RotateDataKey, Sealing};
@@ -238,6 +239,15 @@ impl AdminClient {
     /// As every call.
     pub async fn audit(&self, query: &AuditQuery) -> Result<AuditPage, Error> {
         let answer = call!(self.query_audit(query.into())).await?;
+        Ok(answer.into())
+    }
+
+    /// A page of what key sets have issued that record it, as far as it was shipped to the key-manager that answers.
+    ///
+    /// # Errors
+    /// UNAVAILABLE (NOT_READY) where it keeps no records; else as every call.
+    pub async fn issued(&self, query: &IssuedQuery) -> Result<IssuedPage, Error> {
+        let answer = call!(self.list_issued(query.into())).await?;
         Ok(answer.into())
     }
 }

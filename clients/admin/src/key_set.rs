@@ -130,6 +130,8 @@ pub struct Profile {
     pub jti_optional: bool,
     /// How long after `exp` a token passes as an `id_token_hint`. Default none.
     pub hint_window: Option<Duration>,
+    /// Each token that is issued is recorded, for [`AdminClient::issued`](crate::AdminClient::issued); what cannot be recorded is not signed.
+    pub record_issued: bool,
 }
 
 /// How a set's next key is made, and when. `None`, 0 and empty stand for the key-manager's defaults.

@@ -9,6 +9,7 @@
 mod audit;
 mod client;
 mod destroy;
+mod issued;
 mod key_set;
 mod request;
 mod sealing;
@@ -18,6 +19,7 @@ mod wire;
 pub use audit::{AuditCheckpoint, AuditEntry, AuditOutcome, AuditPage, AuditQuery};
 pub use client::AdminClient;
 pub use destroy::DestroyKey;
+pub use issued::{IssuedBehind, IssuedCount, IssuedEntry, IssuedPage, IssuedQuery};
 pub use key_set::{
     Described, Destruction, ForcedAct, Holding, HoldingReason, KeySet, KeyState, KeyUse,
     KeyVersion, Policy, Profile, Publish, Revoked, Rotated,

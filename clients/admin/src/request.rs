@@ -1,7 +1,7 @@
 //! What an operator asks for.
 
 use std::fmt;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use client_core::request_id;
 
@@ -135,6 +135,10 @@ pub enum Change {
     Policy(Policy),
     /// The algorithm of the next key. The standby is revoked, and a new one waits afresh.
     Algorithm(String),
+    /// The longest lifetime of its tokens.
+    MaxLifetime(Duration),
+    /// Whether each token that is issued is recorded.
+    RecordIssued(bool),
 }
 
 /// Changes to a key set.

@@ -86,6 +86,7 @@ impl From<&Profile> for proto::Profile {
             expiry_optional: profile.expiry_optional,
             jti_optional: profile.jti_optional,
             hint_window: profile.hint_window.map(to_wire),
+            record_issued: profile.record_issued,
         }
     }
 }
@@ -99,6 +100,7 @@ impl From<proto::Profile> for Profile {
             expiry_optional: wire.expiry_optional,
             jti_optional: wire.jti_optional,
             hint_window: wire.hint_window.map(from_wire),
+            record_issued: wire.record_issued,
         }
     }
 }
@@ -303,6 +305,14 @@ fn apply(change: &Change, key_set: &mut proto::KeySet) -> &'static str {
                 .algorithm
                 .clone_from(algorithm);
             "policy.algorithm"
+        }
+        Change::MaxLifetime(longest) => {
+            key_set.profile.get_or_insert_default().max_lifetime = Some(to_wire(*longest));
+            "profile.max_lifetime"
+        }
+        Change::RecordIssued(record) => {
+            key_set.profile.get_or_insert_default().record_issued = *record;
+            "profile.record_issued"
         }
     }
 }

@@ -11,8 +11,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use client_admin::{
     AdminClient, AuditOutcome, AuditQuery, Change, CreateKeySet, DestroyKey, HoldingReason,
-    ImportAs, ImportKey, KeyState, KeyUse, Policy, Profile, Publish, RevokeKey, RotateDataKey,
-    RotateKeySet, UpdateKeySet,
+    ImportAs, ImportKey, IssuedQuery, KeyState, KeyUse, Policy, Profile, Publish, RevokeKey,
+    RotateDataKey, RotateKeySet, UpdateKeySet,
 };
 use client_core::Code;
 use crypto_proto::keys::v1 as wire;
@@ -34,6 +34,7 @@ struct Fake {
     imported: Mutex<Vec<wire::ImportKeyRequest>>,
     revoked: Mutex<Vec<wire::RevokeKeyRequest>>,
     destroyed: Mutex<Vec<wire::DestroyKeyRequest>>,
+    issued: Mutex<Vec<wire::ListIssuedRequest>>,
     audited: Mutex<Vec<wire::QueryAuditRequest>>,
     rekeyed: Mutex<Vec<wire::RotateDataKeyRequest>>,
 }
@@ -288,6 +289,39 @@ impl KeyAdminService for Fake {
             }],
             public_jwk: "{}".into(),
             ..wire::QueryAuditResponse::default()
+        }))
+    }
+
+    async fn list_issued(
+        &self,
+        request: Request<wire::ListIssuedRequest>,
+    ) -> Answer<wire::ListIssuedResponse> {
+        self.issued.lock().unwrap().push(request.into_inner());
+        let time = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
+        Ok(Response::new(wire::ListIssuedResponse {
+            entries: vec![wire::IssuedEntry {
+                id: "s.0.1".into(),
+                issued_at: time(1_000),
+                jti: "j".into(),
+                kid: "k".into(),
+                subject: "00".into(),
+                ..wire::IssuedEntry::default()
+            }],
+            next_page_token: "next".into(),
+            counts: vec![wire::IssuedCount {
+                key_set: "op/x".into(),
+                kid: "k".into(),
+                count: 7,
+            }],
+            total_count: 7,
+            count_capped: true,
+            complete_until: time(2_000),
+            behind: vec![wire::IssuedBehind {
+                subscriber: "a#1".into(),
+                complete_until: time(1_500),
+            }],
+            unrecorded: 3,
+            store: "s1".into(),
         }))
     }
 
@@ -658,4 +692,42 @@ async fn a_data_key_is_rotated_once_for_a_request_and_all_pages_of_sealing_are_r
     assert_eq!(tenants, ["a", "b"]);
     assert_eq!(shown.previous_kek_id.as_deref(), Some("local:old"));
     assert!(shown.is_settled() && !shown.previous_removable);
+}
+
+#[tokio::test]
+async fn issued_tokens_are_asked_for_and_read_with_what_is_known_to_be_missing() {
+    let (_pki, _served, fake, admin) = world(Fake::default()).await;
+    let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+    let query = IssuedQuery {
+        tenant: "acme".into(),
+        key_set: "op/x".into(),
+        kid: "k".into(),
+        caller: "c".into(),
+        sub: "planted-subject".into(),
+        issued_after: Some(at(1)),
+        issued_before: Some(at(2)),
+        page_size: 5,
+        page_token: "t".into(),
+        count_only: true,
+    };
+    assert!(!format!("{query:?}").contains("planted"), "{query:?}");
+    let page = admin.issued(&query).await.unwrap();
+    let sent = fake.issued.lock().unwrap().pop().unwrap();
+    assert_eq!(sent, wire::ListIssuedRequest::from(&query));
+    assert_eq!((sent.sub.as_str(), sent.page_size), ("planted-subject", 5));
+    let entry = &page.entries[0];
+    assert_eq!(
+        (entry.jti.as_str(), entry.issued_at),
+        ("j", Some(at(1_000)))
+    );
+    assert_eq!(entry.expires_at, None);
+    assert_eq!((page.total_count, page.count_capped), (7, true));
+    assert_eq!(
+        (page.counts[0].kid.as_str(), page.counts[0].count),
+        ("k", 7)
+    );
+    assert_eq!(page.complete_until, Some(at(2_000)));
+    assert_eq!(page.behind[0].complete_until, Some(at(1_500)));
+    assert_eq!((page.unrecorded, page.store.as_str()), (3, "s1"));
+    assert_eq!(page.next_page_token, "next");
 }

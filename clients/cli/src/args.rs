@@ -1,8 +1,14 @@
 //! The command line. The environment is read here and nowhere else.
 
+mod issued;
+mod update;
+
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use issued::{Issued, IssuedWhich};
+pub(crate) use update::Update;
 
 use crate::output::Format;
 
@@ -12,6 +18,7 @@ Examples:
   cryptoctl keyset create op/reports --alg ES256 --publish public
   cryptoctl keyset rotate op/access-token               after its waits
   cryptoctl keyset revoke op/access-token KID           at once
+  cryptoctl issued list --kid KID                       what it has signed, of key sets that record it
   cryptoctl token revoke --sub alice                    everything that alice was issued so far
   cryptoctl sign op/access-token '{\"sub\":\"alice\",\"aud\":\"api\"}'
   cryptoctl sign op/access-token - < claims.json | cryptoctl verify - --audience api
@@ -82,6 +89,9 @@ pub(crate) enum Command {
     /// Keys of keys: the data keys that seal the store, and the key-encryption keys that wrap those.
     #[command(subcommand)]
     Sealing(Sealing),
+    /// What key sets have issued that record it: which tokens did we sign with this key?
+    #[command(subcommand)]
+    Issued(Issued),
     /// Sign claims.
     Sign(Sign),
     /// Verify a token. Exit code 1 when it is rejected.
@@ -144,6 +154,8 @@ pub(crate) enum Keyset {
         /// Its name.
         name: String,
     },
+    /// Change the rules of a key set.
+    Update(Update),
     /// Promote the standby key when its waits are over.
     Rotate {
         /// The set's name.
@@ -399,6 +411,9 @@ pub(crate) struct Create {
     /// The longest lifetime of its tokens, in seconds.
     #[arg(long, value_parser = seconds, default_value = "3600", value_name = "SECONDS")]
     pub(crate) max_lifetime: Duration,
+    /// Record each token that is issued, for `issued list`; what cannot be recorded is not signed.
+    #[arg(long)]
+    pub(crate) record_issued: bool,
     /// RSA modulus: 2048, 3072 or 4096.
     #[arg(long, default_value = "0", hide_default_value = true)]
     pub(crate) rsa_bits: u32,

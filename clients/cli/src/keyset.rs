@@ -13,6 +13,7 @@ use crate::{
     error::Error,
     output::answer,
     token::rfc3339,
+    update,
 };
 
 /// Sets what makes a change safe to repeat.
@@ -40,6 +41,7 @@ pub(crate) async fn execute(global: &Global, command: Keyset) -> Result<(), Erro
                 described_text(&described)
             })
         }
+        Keyset::Update(update) => update::execute(global, &admin, update).await,
         Keyset::Rotate { name, force, guard } => rotate(global, &admin, name, force, guard).await,
         Keyset::Import {
             name,
@@ -84,9 +86,7 @@ async fn create_set(global: &Global, admin: &AdminClient, create: Create) -> Res
     let key_use = create.purpose.map_or_else(|| use_of(algorithm), named_use);
     let hidden = algorithm.is_symmetric() || matches!(key_use, KeyUse::RawSign | KeyUse::Seal);
     let publish = match create.publish {
-        Some(args::Publish::None) => Publish::None,
-        Some(args::Publish::Public) => Publish::Public,
-        Some(args::Publish::Internal) => Publish::Internal,
+        Some(publish) => published(publish),
         None if hidden => Publish::None,
         None => Publish::Internal,
     };
@@ -97,6 +97,7 @@ async fn create_set(global: &Global, admin: &AdminClient, create: Create) -> Res
         .profile(Profile {
             typ: create.typ,
             max_lifetime: Some(create.max_lifetime),
+            record_issued: create.record_issued,
             ..Profile::default()
         })
         .policy(Policy {
@@ -274,6 +275,14 @@ fn named_use(name: args::Use) -> KeyUse {
     }
 }
 
+pub(crate) fn published(publish: args::Publish) -> Publish {
+    match publish {
+        args::Publish::None => Publish::None,
+        args::Publish::Internal => Publish::Internal,
+        args::Publish::Public => Publish::Public,
+    }
+}
+
 fn use_name(key_use: KeyUse) -> &'static str {
     match key_use {
         KeyUse::Sign => "SIGN",
@@ -305,10 +314,11 @@ fn state_name(state: KeyState) -> &'static str {
     }
 }
 
-fn set_json(set: &KeySet) -> Value {
+pub(crate) fn set_json(set: &KeySet) -> Value {
     json!({
         "tenant": set.tenant, "name": set.name, "use": use_name(set.key_use), "issuer": set.issuer,
         "publish": publish_name(set.publish), "algorithm": set.policy.algorithm, "revision": set.revision,
+        "record_issued": set.profile.record_issued,
         "versions": set.versions.iter().map(version_json).collect::<Vec<_>>(),
         "forced": set.forced.iter().map(|act| json!({
             "at": act.at.and_then(rfc3339), "kid": act.kid, "caller": act.caller,
@@ -373,6 +383,9 @@ pub(crate) fn set_text(set: &KeySet) -> String {
         publish_name(set.publish),
         set.revision
     );
+    if set.profile.record_issued {
+        text.push_str(" records what it issues");
+    }
     for version in &set.versions {
         text.push_str(&format!(
             "\n  {:<9} {:<14} {}",

@@ -5,6 +5,7 @@ mod audit;
 mod connect;
 mod dev;
 mod error;
+mod issued;
 mod keys;
 mod keyset;
 mod output;
@@ -12,6 +13,7 @@ mod revoke;
 mod sealing;
 mod subscriber;
 mod token;
+mod update;
 
 use std::process::ExitCode;
 
@@ -49,6 +51,7 @@ async fn execute(cli: Cli) -> Result<(), Error> {
         Command::Subscriber(command) => subscriber::execute(global, command).await,
         Command::Audit(command) => audit::execute(global, command).await,
         Command::Sealing(command) => sealing::execute(global, command).await,
+        Command::Issued(command) => issued::execute(global, command).await,
         Command::Sign(sign) => token::sign(global, sign).await,
         Command::Verify(verify) => token::verify(global, verify).await,
         Command::Encrypt(encrypt) => token::encrypt(global, encrypt).await,

@@ -43,6 +43,18 @@ pub struct Profile {
     /// How long an expired token is accepted as an `id_token_hint`; zero = not at all.
     #[serde(default)]
     pub hint_window: Span,
+    /// What is issued is recorded; what cannot be recorded is not signed.
+    #[serde(default, skip_serializing_if = "is_off")]
+    pub record_issued: bool,
+}
+
+/// A record of a set without it stays as it was before there was such a thing.
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands a reference over"
+)]
+fn is_off(flag: &bool) -> bool {
+    !*flag
 }
 
 impl Default for Profile {
@@ -54,6 +66,7 @@ impl Default for Profile {
             expiry_optional: false,
             jti_optional: false,
             hint_window: Span::ZERO,
+            record_issued: false,
         }
     }
 }

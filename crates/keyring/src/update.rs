@@ -83,6 +83,7 @@ fn raise_lifetimes(set: &mut KeySet) {
 pub(crate) fn problems(set: &KeySet, times: &Times) -> Vec<Refusal> {
     let mut problems = naming_problems(set);
     problems.extend(profile_problems(&set.profile));
+    problems.extend(recording_problem(set));
     problems.extend(policy_problems(&set.policy, times));
     problems.extend(period_problems(set, times));
     problems.extend(set.policy.key.problems(set.key_use));
@@ -138,6 +139,19 @@ fn profile_problems(profile: &Profile) -> Vec<Refusal> {
         ));
     }
     problems
+}
+
+/// Only tokens are recorded, and only what names them is of use.
+fn recording_problem(set: &KeySet) -> Option<Refusal> {
+    if !set.profile.record_issued {
+        return None;
+    }
+    let problem = match (set.key_use, set.profile.jti_optional) {
+        (Use::Sign, false) => return None,
+        (Use::Sign, true) => "does not go with jti_optional: nothing would name the tokens",
+        _ => "is for sets of use SIGN: only tokens are recorded",
+    };
+    Some(Refusal::field("profile.record_issued", problem))
 }
 
 /// What a cryptoperiod asks for that the set cannot give: a standby that is ready in time, and room for every key that is still needed.

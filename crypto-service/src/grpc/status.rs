@@ -19,7 +19,9 @@ impl Refusal {
             Self::Fields(_) => Code::InvalidArgument,
             Self::NotGranted(_) => Code::PermissionDenied,
             Self::KeySetNotFound { .. } | Self::IssuerNotFound { .. } => Code::NotFound,
-            Self::TooLarge(_) | Self::Overloaded { .. } => Code::ResourceExhausted,
+            Self::TooLarge(_) | Self::Overloaded { .. } | Self::Unrecordable(_) => {
+                Code::ResourceExhausted
+            }
             Self::DeadlineExceeded => Code::DeadlineExceeded,
             Self::NotReady { .. } => Code::Unavailable,
             Self::Internal(_) => Code::Internal,
@@ -34,7 +36,7 @@ impl Refusal {
             Self::NotGranted(_) => "NOT_GRANTED",
             Self::KeySetNotFound { .. } | Self::IssuerNotFound { .. } => "KEY_SET_NOT_FOUND",
             Self::TooLarge(_) => "MESSAGE_TOO_LARGE",
-            Self::Overloaded { .. } => "OVERLOADED",
+            Self::Overloaded { .. } | Self::Unrecordable(_) => "OVERLOADED",
             Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
             Self::NotReady { .. } => "NOT_READY",
             Self::Internal(_) => "INTERNAL",
@@ -107,6 +109,11 @@ mod tests {
                 Refusal::Overloaded {
                     retry_in: Some(delay),
                 },
+                Code::ResourceExhausted,
+                "OVERLOADED",
+            ),
+            (
+                Refusal::Unrecordable("the records fill their folder"),
                 Code::ResourceExhausted,
                 "OVERLOADED",
             ),

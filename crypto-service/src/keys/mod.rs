@@ -6,6 +6,7 @@
 
 mod edit;
 pub mod feed;
+mod issued;
 mod lease;
 mod model;
 mod private;
@@ -16,6 +17,7 @@ mod snapshot;
 mod usage;
 mod writer;
 
+pub use issued::IssuedKeys;
 pub use lease::{LeaseOut, Terms};
 pub(crate) use model::StateRules;
 pub use model::{KeySet, KeySetSpec, Profile, Version, VersionSpec};

@@ -73,6 +73,8 @@ pub struct Profile {
     pub jti_optional: bool,
     /// How long after `exp` a token passes as a hint.
     pub hint_window: u64,
+    /// Each token that is issued is recorded.
+    pub record_issued: bool,
 }
 
 impl Default for Profile {
@@ -84,6 +86,7 @@ impl Default for Profile {
             expiry_optional: false,
             jti_optional: false,
             hint_window: 0,
+            record_issued: false,
         }
     }
 }

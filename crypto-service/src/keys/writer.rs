@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::{ArcSwap, Guard};
+use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use service_kit::clock::{BootTime, SharedClock};
 use tokio::sync::{broadcast, watch};
 
 use super::edit::{Edit, SetName};
+use super::issued::IssuedKeys;
 use super::lease::{Lease, LeaseOut, Terms};
 use super::model::KeySetSpec;
 use super::revoked::TokensSpec;
@@ -77,6 +78,8 @@ struct Shared {
     snapshot: ArcSwap<Snapshot>,
     lease: Lease,
     usage: UsageBook,
+    /// What records of issued tokens are sealed with.
+    issued: ArcSwapOption<IssuedKeys>,
     changes: broadcast::Sender<Change>,
     /// Counts what may turn readiness: snapshots and leases.
     turns: watch::Sender<u64>,
@@ -89,6 +92,7 @@ pub fn pair(clock: SharedClock, own: Terms) -> (KeysWriter, KeysReader) {
         snapshot: ArcSwap::default(),
         lease: Lease::none(clock),
         usage: UsageBook::default(),
+        issued: ArcSwapOption::empty(),
         changes: broadcast::Sender::new(CHANGES_KEPT),
         turns: watch::Sender::new(0),
     });
@@ -238,6 +242,11 @@ impl KeysWriter {
         self.shared.turns.send_modify(|turns| *turns += 1);
     }
 
+    /// What records of issued tokens are sealed with from now on; `None` = the key-manager takes none.
+    pub fn record_with(&mut self, keys: Option<IssuedKeys>) {
+        self.shared.issued.store(keys.map(Arc::new));
+    }
+
     /// Ends the lease: the instance has stopped serving.
     pub fn end_lease(&mut self) {
         self.shared.lease.end();
@@ -299,6 +308,12 @@ impl KeysReader {
     /// [`LeaseOut`].
     pub fn verify_lease(&self) -> Result<Duration, LeaseOut> {
         self.0.lease.verify_remaining()
+    }
+
+    /// What records of issued tokens are sealed with, where the key-manager takes any.
+    #[must_use]
+    pub fn issued_keys(&self) -> Option<Arc<IssuedKeys>> {
+        self.0.issued.load_full()
     }
 
     /// Whether keys are there and may be relied on.

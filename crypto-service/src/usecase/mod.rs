@@ -29,6 +29,7 @@ pub use sign::{
 };
 pub use verify::{Demands, VerifyCommand, VerifyItem, VerifyVerdict};
 
+use crate::issued::Recorder;
 use crate::keys::{KeySet, KeysReader, PrivateKeys};
 use crate::lanes::Lanes;
 use crate::metrics::ServiceMetrics;
@@ -54,6 +55,8 @@ pub struct Parts {
     pub clock: SharedClock,
     /// Counters.
     pub metrics: ServiceMetrics,
+    /// The records of what is issued.
+    pub issued: Recorder,
 }
 
 impl DataPlane {
@@ -89,6 +92,10 @@ impl DataPlane {
 
     pub(crate) fn metrics(&self) -> &ServiceMetrics {
         &self.0.metrics
+    }
+
+    pub(crate) fn issued(&self) -> &Recorder {
+        &self.0.issued
     }
 
     /// The set of that name, if it has the use. Asked only after the grant.

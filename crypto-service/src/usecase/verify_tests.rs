@@ -11,6 +11,7 @@ use service_kit::telemetry::Metrics;
 
 use super::*;
 use crate::ServiceMetrics;
+use crate::issued::Recorder;
 use crate::keys::{KeySetSpec, PrivateKeys, Profile, Terms, Times, VersionSpec, pair};
 use crate::lanes::{Engine, LaneOptions, Lanes};
 use crate::policy::Access;
@@ -57,6 +58,7 @@ fn a_key_that_left_service_while_its_signature_was_checked_verifies_nothing() {
     let (mut writer, keys) = pair(clock.shared(), Terms::default());
     let policy = Policy::parse("").unwrap();
     let plane = DataPlane::new(Parts {
+        issued: Recorder::off(keys.clone(), clock.shared()),
         keys,
         access: Access::new(PolicyHandle::fixed("policy", policy)),
         lanes: Lanes::start(LaneOptions::default()).unwrap(),

@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use crypto_service::issued::Recorder;
 use crypto_service::keys::{KeysWriter, PrivateKeys, Terms, Times, pair};
 use crypto_service::lanes::{Ask, Class, Engine, LaneOptions, Lanes};
 use crypto_service::policy::Access;
@@ -56,6 +57,7 @@ fn single_threaded_behind(queue: Duration) -> (DataPlane, KeysWriter, Lanes) {
     })
     .unwrap();
     let plane = DataPlane::new(Parts {
+        issued: Recorder::off(keys.clone(), clock.shared()),
         keys,
         access: Access::new(PolicyHandle::fixed(
             "policy",

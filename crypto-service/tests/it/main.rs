@@ -18,6 +18,7 @@ mod jwks;
 mod jwt;
 mod leases;
 mod logs;
+mod recorded;
 mod redaction;
 mod refusals;
 mod revoked_tokens;

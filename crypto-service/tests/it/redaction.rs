@@ -26,7 +26,8 @@ fn no_command_and_no_answer_shows_what_it_carries() {
                 token: planted(),
                 kid: "k".into(),
                 jti: Some(planted()),
-                expires_at: None
+                expires_at: None,
+                subject: None
             }
         ),
         format!(

@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use crypto_service::issued::Recorder;
 use crypto_service::keys::{KeysWriter, PrivateKeys, Terms, Times, pair};
 use crypto_service::lanes::{Ask, Class, Engine, LaneOptions, Lanes};
 use crypto_service::policy::Access;
@@ -36,6 +37,7 @@ fn rig() -> Rig {
     .unwrap();
     let policy = PolicyHandle::fixed("policy", Policy::parse(POLICY).unwrap());
     let plane = DataPlane::new(Parts {
+        issued: Recorder::off(keys.clone(), clock.shared()),
         keys,
         access: Access::new(policy),
         lanes: lanes.clone(),

@@ -10,6 +10,7 @@
 
 mod fed;
 mod handshake;
+mod issued;
 mod session;
 mod tokens;
 mod wrapping;
@@ -20,10 +21,11 @@ use keyring::Time;
 use service_kit::{grants::PolicyHandle, identity::Caller, shutdown::Shutdown, tls::Credentials};
 use tokio::sync::mpsc;
 
-use crate::{lifecycle::Lifecycle, vault::VaultError};
+use crate::{issued::IssuedError, lifecycle::Lifecycle, vault::VaultError};
 
 pub use fed::{FedSet, FedVersion};
 pub use handshake::{Hello, Welcome};
+pub use issued::FedIssued;
 pub use tokens::FedTokens;
 pub use wrapping::StreamKey;
 
@@ -82,6 +84,8 @@ pub enum Down {
         sets: Vec<FedSet>,
         /// Some of the revocations of tokens.
         tokens: Vec<FedTokens>,
+        /// What records of issued tokens are sealed with; on the last part.
+        issued: Option<FedIssued>,
         /// Whether this is the last part.
         last: bool,
     },
@@ -160,6 +164,12 @@ pub enum FeedError {
     /// The vault failed.
     #[error(transparent)]
     Vault(#[from] VaultError),
+    /// This key-manager keeps no records of issued tokens.
+    #[error("this key-manager keeps no records of issued tokens: its settings have no issued.path")]
+    NoRecords,
+    /// The records failed.
+    #[error(transparent)]
+    Issued(#[from] IssuedError),
 }
 
 /// The feed. Cheap to clone.

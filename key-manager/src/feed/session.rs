@@ -162,6 +162,7 @@ impl<'a> Session<'a> {
                         epoch,
                         sets: std::mem::take(&mut sets),
                         tokens: Vec::new(),
+                        issued: None,
                         last: false,
                     },
                 )
@@ -169,12 +170,14 @@ impl<'a> Session<'a> {
             }
         }
         self.snapshot_of_tokens(epoch, whole.tokens).await?;
+        let issued = self.feed.issued_keys(epoch, &self.key)?;
         send(
             self.down,
             Down::Snapshot {
                 epoch,
                 sets,
                 tokens: Vec::new(),
+                issued,
                 last: true,
             },
         )
@@ -200,6 +203,7 @@ impl<'a> Session<'a> {
                         name: name.clone(),
                         entries: entries.to_vec(),
                     }],
+                    issued: None,
                     last: false,
                 };
                 send(self.down, part).await?;

@@ -3,6 +3,7 @@
 mod audit;
 mod destroy;
 mod import;
+mod issued;
 mod sealing;
 mod service;
 mod subscribers;
@@ -22,7 +23,7 @@ use super::{
     fields::Fields,
     status::Failure,
     trail::Trail,
-    update::update,
+    update::{records, update},
 };
 use crate::{
     lifecycle::{Lifecycle, Mutation},
@@ -75,6 +76,7 @@ impl Admin {
             caller,
             &SetName::new(new.tenant.as_str(), new.name.as_str()),
         )?;
+        self.can_record(new.profile.record_issued)?;
         trail.begin().await?;
         let mutation = mutation(caller, request_id, content, 0);
         let entry = self
@@ -154,6 +156,7 @@ impl Admin {
         let update = update(&mut fields, &set, message.update_mask.as_ref());
         let update = fields.finish(update)?;
         self.grant(caller, &name)?;
+        self.can_record(records(&set, message.update_mask.as_ref()))?;
         trail.begin().await?;
         let mutation = mutation(caller, request_id, content, message.expected_revision);
         let entry = self

@@ -116,6 +116,7 @@ pub(super) fn profile(fields: &mut Fields, profile: Option<&proto::Profile>) -> 
         hint_window: fields
             .duration("key_set.profile.hint_window", profile.hint_window, YEAR)
             .unwrap_or_default(),
+        record_issued: profile.record_issued,
     }
 }
 

@@ -191,6 +191,7 @@ fn profile(profile: &Profile) -> proto::Profile {
         expiry_optional: profile.expiry_optional,
         jti_optional: profile.jti_optional,
         hint_window: Some(duration(profile.hint_window)),
+        record_issued: profile.record_issued,
     }
 }
 

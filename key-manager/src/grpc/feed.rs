@@ -50,6 +50,17 @@ impl KeyFeedService for FeedServer {
         });
         Ok(Response::new(encoded.boxed()))
     }
+
+    async fn ship_issued(
+        &self,
+        request: Request<proto::ShipIssuedRequest>,
+    ) -> Result<Response<proto::ShipIssuedResponse>, Status> {
+        let caller = Caller::of(&request).map_err(Failure::from)?.clone();
+        let shipment = super::issued::shipment(&caller, request.into_inner())?;
+        let next_frame = self.feed.ship(&caller, shipment).await;
+        let next_frame = next_frame.map_err(Failure::from)?;
+        Ok(Response::new(proto::ShipIssuedResponse { next_frame }))
+    }
 }
 
 /// Ends when either side does.
@@ -178,6 +189,7 @@ fn down_message(message: Down, times: &Times) -> DownMessage {
             epoch,
             sets,
             tokens,
+            issued,
             last,
         } => DownMessage::Snapshot(proto::SnapshotChunk {
             epoch,
@@ -185,6 +197,10 @@ fn down_message(message: Down, times: &Times) -> DownMessage {
             last,
             times: Some(encode::feed_times(times)),
             revocations: tokens.into_iter().map(fed_tokens).collect(),
+            issued: issued.map(|keys| proto::IssuedKeys {
+                public_key: keys.public_key,
+                subject_key: keys.subject_key,
+            }),
         }),
         Down::Delta {
             from,

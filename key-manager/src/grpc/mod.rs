@@ -5,6 +5,7 @@ mod decode;
 mod encode;
 mod feed;
 mod fields;
+mod issued;
 mod revocation;
 mod status;
 mod trail;

@@ -9,8 +9,8 @@ use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
 use super::fields::Violation;
 use crate::{
-    audit::AuditError, feed::FeedError, keys::ImportError, lifecycle::LifecycleError,
-    store::StoreError, vault::VaultError,
+    audit::AuditError, feed::FeedError, issued::IssuedError, keys::ImportError,
+    lifecycle::LifecycleError, store::StoreError, vault::VaultError,
 };
 
 /// `domain` of every `google.rpc.ErrorInfo`.
@@ -232,13 +232,36 @@ impl From<FeedError> for Failure {
             FeedError::Protocol { field, problem } => Self::field(field, problem),
             FeedError::Vault(error) => error.into(),
             FeedError::Agreement => Self::Internal,
+            FeedError::Issued(error) => error.into(),
             FeedError::TooManyRecords => Self::Exhausted(error.to_string()),
             FeedError::RolledBack { .. }
             | FeedError::Evicted
             | FeedError::Slow
             | FeedError::Regranted
             | FeedError::Draining
+            | FeedError::NoRecords
             | FeedError::Broken => Self::NotReady(error.to_string()),
+        }
+    }
+}
+
+impl From<IssuedError> for Failure {
+    fn from(error: IssuedError) -> Self {
+        match error {
+            IssuedError::Unopened(error) => Self::field("frames", error.to_string()),
+            IssuedError::Form { field, problem } => Self::field(field, problem),
+            IssuedError::NotGranted { .. } | IssuedError::NotYours => {
+                Self::NotGranted(error.to_string())
+            }
+            IssuedError::Vault(error) => error.into(),
+            IssuedError::Database(_) => {
+                tracing::error!(%error, "a call failed");
+                Self::NotReady("the records of issued tokens cannot be used; the log of the key-manager says more".to_owned())
+            }
+            IssuedError::Damaged(_) | IssuedError::Key => {
+                tracing::error!(%error, "a call failed");
+                Self::Internal
+            }
         }
     }
 }

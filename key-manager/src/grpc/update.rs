@@ -9,7 +9,7 @@ use super::{
 };
 use crate::lifecycle::UpdateFn;
 
-const PATHS: [&str; 18] = [
+const PATHS: [&str; 19] = [
     "issuer",
     "publish",
     "profile",
@@ -19,6 +19,7 @@ const PATHS: [&str; 18] = [
     "profile.expiry_optional",
     "profile.jti_optional",
     "profile.hint_window",
+    "profile.record_issued",
     "policy",
     "policy.algorithm",
     "policy.rsa_bits",
@@ -71,6 +72,16 @@ pub(super) fn update(
     })
 }
 
+/// Whether the update turns the recording of issued tokens on.
+pub(super) fn records(set: &proto::KeySet, mask: Option<&prost_types::FieldMask>) -> bool {
+    let named = |path: &String| matches!(path.as_str(), "profile" | "profile.record_issued");
+    let wanted = set
+        .profile
+        .as_ref()
+        .is_some_and(|profile| profile.record_issued);
+    wanted && mask.is_some_and(|mask| mask.paths.iter().any(named))
+}
+
 /// The algorithm is required only where it changes; elsewhere a stand-in lets the rest be decoded.
 fn masked_policy(
     fields: &mut Fields,
@@ -98,6 +109,7 @@ fn lay_profile(present: &Profile, new: &Profile, paths: &[String]) -> Profile {
             "profile.expiry_optional" => next.expiry_optional = new.expiry_optional,
             "profile.jti_optional" => next.jti_optional = new.jti_optional,
             "profile.hint_window" => next.hint_window = new.hint_window,
+            "profile.record_issued" => next.record_issued = new.record_issued,
             _ => {}
         }
     }

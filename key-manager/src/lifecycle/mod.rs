@@ -23,6 +23,7 @@ use service_kit::clock::SharedClock;
 
 use crate::{
     audit::AuditLog,
+    issued::IssuedLog,
     keys::{self, FreshKey, KeySource},
     metrics::Metrics,
     vault::{Change, Entering, Remembered, Request, SetEntry, SetName, Vault, VaultError},
@@ -50,6 +51,7 @@ pub struct Lifecycle {
     pub(crate) metrics: Metrics,
     keys: Arc<dyn KeySource>,
     audit: Option<AuditLog>,
+    issued: Option<IssuedLog>,
     connected: Arc<Mutex<BTreeMap<String, usize>>>,
     max_revocations: usize,
 }
@@ -80,6 +82,7 @@ impl Lifecycle {
             metrics,
             keys,
             audit: None,
+            issued: None,
             connected: Arc::default(),
             max_revocations: MAX_REVOCATIONS,
         }
@@ -96,6 +99,19 @@ impl Lifecycle {
     #[must_use]
     pub fn audit(&self) -> Option<&AuditLog> {
         self.audit.as_ref()
+    }
+
+    /// The same use cases, with records of issued tokens.
+    #[must_use]
+    pub fn with_issued(mut self, issued: Option<IssuedLog>) -> Self {
+        self.issued = issued;
+        self
+    }
+
+    /// The records of issued tokens, where this key-manager keeps them.
+    #[must_use]
+    pub fn issued(&self) -> Option<&IssuedLog> {
+        self.issued.as_ref()
     }
 
     /// The vault below.

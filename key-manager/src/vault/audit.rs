@@ -5,21 +5,15 @@ use zeroize::Zeroizing;
 use super::{
     PAGE, TRIES, Vault, VaultError, envelope,
     rings::{ROOT_OWNER, owner_of},
+    root_secret::RootSecret,
 };
 use crate::{
     audit::Anchor,
-    seal::{KeyBinding, RecordBinding, Ring, SealError, generation_of},
-    store::{Batch, Entry, Precondition, StoreError},
+    seal::{RecordBinding, Ring},
+    store::{Batch, Entry, StoreError},
 };
 
-const KEY: &str = "audit-key";
-const BINDING: KeyBinding<'static> = KeyBinding {
-    tenant: "",
-    set: "",
-    kid: KEY,
-    algorithm: "EdDSA",
-    key_use: "audit",
-};
+const KEY: RootSecret = RootSecret::new("audit-key", "EdDSA", "audit");
 
 impl Vault {
     /// The key that signs the audit log's checkpoints, PKCS#8; `None` where there is none yet.
@@ -27,13 +21,7 @@ impl Vault {
     /// # Errors
     /// [`VaultError`].
     pub async fn audit_key(&self) -> Result<Option<Zeroizing<Vec<u8>>>, VaultError> {
-        let Some(sealed) = self.store.get(KEY).await? else {
-            return Ok(None);
-        };
-        let opened = self.opened(ROOT_OWNER, &sealed, |rings, sealed| {
-            open(rings.root, sealed)
-        });
-        opened.await.map(Some)
+        KEY.read(self).await
     }
 
     /// Keeps a key where there is none yet, and gives back the one that is kept: another replica may have been faster.
@@ -41,21 +29,7 @@ impl Vault {
     /// # Errors
     /// [`VaultError`].
     pub async fn keep_audit_key(&self, key: &[u8]) -> Result<Zeroizing<Vec<u8>>, VaultError> {
-        for _ in 0..TRIES {
-            let root = self.root();
-            let sealed = root.ring.seal(BINDING, key)?;
-            let batch = Batch::new()
-                .check(KEY, Precondition::Absent)
-                .put(KEY, sealed);
-            match self.commit(Self::under(batch, &root)).await {
-                Err(error) if !error.is_conflict() => return Err(error.into()),
-                _ => {}
-            }
-            if let Some(kept) = self.audit_key().await? {
-                return Ok(kept);
-            }
-        }
-        Err(VaultError::damaged(KEY, "is missing"))
+        KEY.keep(self, key).await
     }
 
     /// Keeps a checkpoint as the newest of its chain.
@@ -104,20 +78,9 @@ impl Vault {
     }
 }
 
-fn open(root: &Ring, sealed: &Entry) -> Result<Zeroizing<Vec<u8>>, VaultError> {
-    root.open(BINDING, &sealed.value)
-        .map_err(|error| match error {
-            SealError::Generation(_) => VaultError::Seal(error),
-            error => VaultError::damaged(KEY, error),
-        })
-}
-
 /// The sealed key under the present generation.
 pub(super) fn reseal_key(root: &Ring, sealed: &Entry) -> Result<Option<Vec<u8>>, VaultError> {
-    if generation_of(&sealed.value)? == root.present() {
-        return Ok(None);
-    }
-    Ok(Some(root.seal(BINDING, &open(root, sealed)?)?))
+    KEY.reseal(root, sealed)
 }
 
 /// The checkpoint under the present generation.

@@ -14,6 +14,7 @@
 //! | `revoked-until` | up to when revocations are forgotten; authenticated |
 //! | `request/<digest>`, `request-at/<time>/<digest>` | what a `request_id` did, for a day |
 //! | `audit-key`, `audit/<chain>` | the key of the audit log, sealed; the newest checkpoint of each of its chains |
+//! | `issued-key` | the keys of the records of issued tokens, sealed |
 //! | `subscriber/<digest>` | an instance: acks, lease, clock; moves no epoch |
 //!
 //! A write of a key set is one transaction over all of these that it touches, and moves the epoch by one. Reads never touch the
@@ -24,9 +25,11 @@ mod envelope;
 mod error;
 mod heads;
 mod held;
+mod issued;
 mod load;
 mod request;
 mod rings;
+mod root_secret;
 mod sealing;
 mod set;
 mod subscriber;

@@ -15,6 +15,7 @@ mod aws_kms;
 mod budgets;
 mod feed;
 #[cfg(feature = "etcd")]
+mod issued;
 mod migration;
 mod operations;
 mod process;

@@ -157,6 +157,7 @@ fn every_mistake_is_named() {
     let mut config = Config::default();
     config.times.lead = "1s".parse().unwrap();
     config.times.max_verify_staleness = "1s".parse().unwrap();
+    config.issued.retention = "0s".parse().unwrap();
     let places: Vec<String> = config
         .mistakes()
         .into_iter()
@@ -167,6 +168,7 @@ fn every_mistake_is_named() {
         [
             "times.lead",
             "times.max_verify_staleness",
+            "issued.retention",
             "tls.cert",
             "tls.key",
             "tls.ca",

@@ -153,6 +153,11 @@ pub struct Profile {
     /// How long after `exp` a token passes as an `id_token_hint`. Absent = 0.
     #[prost(message, optional, tag = "6")]
     pub hint_window: ::core::option::Option<::prost_types::Duration>,
+    /// SIGN only: each token that is issued is recorded (`jti`, kid, caller, a keyed digest of `sub`, `exp`), for `ListIssued`. What cannot be recorded is
+    /// not signed, unless an instance is configured otherwise. Needs `\[issued\]` in the settings of key-manager and instances, and not `jti_optional`;
+    /// a `jti` is then at most 512 bytes.
+    #[prost(bool, tag = "7")]
+    pub record_issued: bool,
 }
 /// How a set's next key is made, and when.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -624,6 +629,20 @@ pub struct SnapshotChunk {
     /// Some of the live revocations of tokens.
     #[prost(message, repeated, tag = "5")]
     pub revocations: ::prost::alloc::vec::Vec<FedRevocations>,
+    /// On the last chunk: what records of issued tokens are sealed with. Absent where the key-manager keeps none.
+    #[prost(message, optional, tag = "6")]
+    pub issued: ::core::option::Option<IssuedKeys>,
+}
+/// What an instance seals and hashes records of issued tokens with.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct IssuedKeys {
+    /// The key-manager's X25519 public key, 32 bytes: segments are sealed to it.
+    #[prost(bytes = "vec", tag = "1")]
+    pub public_key: ::prost::alloc::vec::Vec<u8>,
+    /// 32 bytes that subjects are hashed with, as a JWE like that of `FedVersion.wrapped_key`, with the kid `issued-subjects` and an empty tenant.
+    #[prost(string, tag = "2")]
+    pub subject_key: ::prost::alloc::string::String,
 }
 /// A change, applied only on top of `from_epoch`; after a gap the instance connects again.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -990,6 +1009,166 @@ pub struct AuditEntry {
     /// The number of the entry that began the act.
     #[prost(uint64, tag = "14")]
     pub of: u64,
+}
+/// Records of issued tokens, and how far an instance has come.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ShipIssuedRequest {
+    /// The process that issued, as in its `Hello.nonce`: this one, or an earlier one on the same folder.
+    #[prost(string, tag = "1")]
+    pub nonce: ::prost::alloc::string::String,
+    /// Some frames; absent in a request that only reports.
+    #[prost(message, optional, tag = "2")]
+    pub frames: ::core::option::Option<IssuedFrames>,
+    /// With these frames, everything that the process issued up to then is with some key-manager. Absent = as before.
+    #[prost(message, optional, tag = "3")]
+    pub complete_until: ::core::option::Option<::prost_types::Timestamp>,
+    /// The process has ended, and what it left on its disk is with some key-manager.
+    #[prost(bool, tag = "4")]
+    pub finished: bool,
+    /// Tokens that the process has signed without a record, since its start.
+    #[prost(uint64, tag = "5")]
+    pub unrecorded: u64,
+}
+/// Frames of one segment, in their order. At most 1 MiB with the request.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct IssuedFrames {
+    /// The segment's header, as it stands in its file.
+    #[prost(bytes = "vec", tag = "1")]
+    pub header: ::prost::alloc::vec::Vec<u8>,
+    /// The number of the first frame, from 0.
+    #[prost(uint32, tag = "2")]
+    pub first_frame: u32,
+    /// Each sealed.
+    #[prost(bytes = "vec", repeated, tag = "3")]
+    pub frames: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+}
+/// The frames are taken.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ShipIssuedResponse {
+    /// The frame of the segment that is expected next.
+    #[prost(uint32, tag = "1")]
+    pub next_frame: u32,
+}
+/// Which issued tokens to list. What is empty matches everything.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct ListIssuedRequest {
+    /// The tenant; empty = `default`.
+    #[prost(string, tag = "1")]
+    pub tenant: ::prost::alloc::string::String,
+    /// The key set.
+    #[prost(string, tag = "2")]
+    pub key_set: ::prost::alloc::string::String,
+    /// The key.
+    #[prost(string, tag = "3")]
+    pub kid: ::prost::alloc::string::String,
+    /// Who asked for the token: the name in the caller's certificate.
+    #[prost(string, tag = "4")]
+    pub caller: ::prost::alloc::string::String,
+    /// The `sub` of the token. It is hashed before it is compared; at most 4,096 bytes.
+    #[prost(string, tag = "5")]
+    pub sub: ::prost::alloc::string::String,
+    /// Not before.
+    #[prost(message, optional, tag = "6")]
+    pub issued_after: ::core::option::Option<::prost_types::Timestamp>,
+    /// Before.
+    #[prost(message, optional, tag = "7")]
+    pub issued_before: ::core::option::Option<::prost_types::Timestamp>,
+    /// At most so many; 0 = 100, at most 1,000.
+    #[prost(int32, tag = "8")]
+    pub page_size: i32,
+    /// From the answer before; empty = from the start.
+    #[prost(string, tag = "9")]
+    pub page_token: ::prost::alloc::string::String,
+    /// No entries, only counts.
+    #[prost(bool, tag = "10")]
+    pub count_only: bool,
+}
+/// A page of issued tokens.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListIssuedResponse {
+    /// Oldest first.
+    #[prost(message, repeated, tag = "1")]
+    pub entries: ::prost::alloc::vec::Vec<IssuedEntry>,
+    /// Empty = this was the last page.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+    /// How many match, over all pages, by key; the sum is counted up to 10,000,000. Only in answers to requests without `page_token`.
+    #[prost(message, repeated, tag = "3")]
+    pub counts: ::prost::alloc::vec::Vec<IssuedCount>,
+    /// The sum of `counts`.
+    #[prost(uint64, tag = "4")]
+    pub total_count: u64,
+    /// `total_count` is where counting stopped: there are more.
+    #[prost(bool, tag = "5")]
+    pub count_capped: bool,
+    /// What was issued up to then is here, as far as instances ship to this key-manager. Instances that ship to another replica say so there.
+    #[prost(message, optional, tag = "6")]
+    pub complete_until: ::core::option::Option<::prost_types::Timestamp>,
+    /// Processes of instances that have not said lately that everything is shipped: crashed, cut off, or full. Oldest first, at most 100.
+    #[prost(message, repeated, tag = "7")]
+    pub behind: ::prost::alloc::vec::Vec<IssuedBehind>,
+    /// Tokens that instances have signed without a record, where their configuration permits that, over all key sets.
+    #[prost(uint64, tag = "8")]
+    pub unrecorded: u64,
+    /// Names the records that answered: other replicas have others.
+    #[prost(string, tag = "9")]
+    pub store: ::prost::alloc::string::String,
+}
+/// An issued token, without the token. It may stand for one that was signed and then not handed out.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct IssuedEntry {
+    /// Names the record: the same in every replica that has it.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// When it was issued, by the clock of the instance.
+    #[prost(message, optional, tag = "2")]
+    pub issued_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// The tenant.
+    #[prost(string, tag = "3")]
+    pub tenant: ::prost::alloc::string::String,
+    /// The key set.
+    #[prost(string, tag = "4")]
+    pub key_set: ::prost::alloc::string::String,
+    /// The key that signed it.
+    #[prost(string, tag = "5")]
+    pub kid: ::prost::alloc::string::String,
+    /// Who asked for it.
+    #[prost(string, tag = "6")]
+    pub caller: ::prost::alloc::string::String,
+    /// Its `jti`.
+    #[prost(string, tag = "7")]
+    pub jti: ::prost::alloc::string::String,
+    /// A keyed digest of its `sub`, in hex: equal for equal subjects of a tenant. Empty = it has none.
+    #[prost(string, tag = "8")]
+    pub subject: ::prost::alloc::string::String,
+    /// Its `exp`; absent = it has none.
+    #[prost(message, optional, tag = "9")]
+    pub expires_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// How many tokens of a key match.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct IssuedCount {
+    /// The key set.
+    #[prost(string, tag = "1")]
+    pub key_set: ::prost::alloc::string::String,
+    /// The key.
+    #[prost(string, tag = "2")]
+    pub kid: ::prost::alloc::string::String,
+    /// How many.
+    #[prost(uint64, tag = "3")]
+    pub count: u64,
+}
+/// A process of an instance whose records may not all be here.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct IssuedBehind {
+    /// Its name, as `ListSubscribers` gives it; empty where that does not show it to the caller.
+    #[prost(string, tag = "1")]
+    pub subscriber: ::prost::alloc::string::String,
+    /// What it issued up to then is shipped.
+    #[prost(message, optional, tag = "2")]
+    pub complete_until: ::core::option::Option<::prost_types::Timestamp>,
 }
 /// What the keys of a set are for. The uses are walls: no rpc of one use touches keys of another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -1647,6 +1826,33 @@ pub mod key_admin_service_client {
                 .insert(GrpcMethod::new("crypto.keys.v1.KeyAdminService", "GetSealing"));
             self.inner.unary(req, path, codec).await
         }
+        /// Lists the tokens that key sets with `profile.record_issued` have issued, oldest first, in pages, as far as instances have shipped their records
+        /// to the key-manager that answers: each replica holds what was shipped to it. Needs `administer` on the key set, or without one on some of
+        /// the tenant; sets that the caller does not administer are left out. UNAVAILABLE (NOT_READY) where this key-manager keeps no records.
+        pub async fn list_issued(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListIssuedRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListIssuedResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::WireCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/crypto.keys.v1.KeyAdminService/ListIssued",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("crypto.keys.v1.KeyAdminService", "ListIssued"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1796,6 +2002,18 @@ pub mod key_admin_service_server {
             request: tonic::Request<super::GetSealingRequest>,
         ) -> std::result::Result<
             tonic::Response<super::GetSealingResponse>,
+            tonic::Status,
+        > {
+            Err(tonic::Status::unimplemented("Not yet implemented"))
+        }
+        /// Lists the tokens that key sets with `profile.record_issued` have issued, oldest first, in pages, as far as instances have shipped their records
+        /// to the key-manager that answers: each replica holds what was shipped to it. Needs `administer` on the key set, or without one on some of
+        /// the tenant; sets that the caller does not administer are left out. UNAVAILABLE (NOT_READY) where this key-manager keeps no records.
+        async fn list_issued(
+            &self,
+            request: tonic::Request<super::ListIssuedRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListIssuedResponse>,
             tonic::Status,
         > {
             Err(tonic::Status::unimplemented("Not yet implemented"))
@@ -2476,6 +2694,51 @@ pub mod key_admin_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/crypto.keys.v1.KeyAdminService/ListIssued" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListIssuedSvc<T: KeyAdminService>(pub Arc<T>);
+                    impl<
+                        T: KeyAdminService,
+                    > tonic::server::UnaryService<super::ListIssuedRequest>
+                    for ListIssuedSvc<T> {
+                        type Response = super::ListIssuedResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListIssuedRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as KeyAdminService>::list_issued(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListIssuedSvc(inner);
+                        let codec = crate::codec::WireCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 _ => {
                     Box::pin(async move {
                         let mut response = http::Response::new(
@@ -2625,6 +2888,34 @@ pub mod key_feed_service_client {
                 .insert(GrpcMethod::new("crypto.keys.v1.KeyFeedService", "Watch"));
             self.inner.streaming(req, path, codec).await
         }
+        /// Hands over records of issued tokens, and says how far an instance has come. Needs the grant `feed`, on each key set that a record speaks of. Frames that
+        /// were taken before are not taken twice. What is answered OK is on the key-manager's disk.
+        /// INVALID_ARGUMENT for frames that do not open, PERMISSION_DENIED where the grant is missing or the process was another caller's,
+        /// UNAVAILABLE (NOT_READY) where this key-manager keeps no records or its disk refuses. Nothing of the request is taken then.
+        pub async fn ship_issued(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ShipIssuedRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ShipIssuedResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::WireCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/crypto.keys.v1.KeyFeedService/ShipIssued",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("crypto.keys.v1.KeyFeedService", "ShipIssued"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -2649,6 +2940,19 @@ pub mod key_feed_service_server {
             request: tonic::Request<tonic::Streaming<super::WatchRequest>>,
         ) -> std::result::Result<
             tonic::Response<BoxStream<super::WatchResponse>>,
+            tonic::Status,
+        > {
+            Err(tonic::Status::unimplemented("Not yet implemented"))
+        }
+        /// Hands over records of issued tokens, and says how far an instance has come. Needs the grant `feed`, on each key set that a record speaks of. Frames that
+        /// were taken before are not taken twice. What is answered OK is on the key-manager's disk.
+        /// INVALID_ARGUMENT for frames that do not open, PERMISSION_DENIED where the grant is missing or the process was another caller's,
+        /// UNAVAILABLE (NOT_READY) where this key-manager keeps no records or its disk refuses. Nothing of the request is taken then.
+        async fn ship_issued(
+            &self,
+            request: tonic::Request<super::ShipIssuedRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ShipIssuedResponse>,
             tonic::Status,
         > {
             Err(tonic::Status::unimplemented("Not yet implemented"))
@@ -2775,6 +3079,51 @@ pub mod key_feed_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/crypto.keys.v1.KeyFeedService/ShipIssued" => {
+                    #[allow(non_camel_case_types)]
+                    struct ShipIssuedSvc<T: KeyFeedService>(pub Arc<T>);
+                    impl<
+                        T: KeyFeedService,
+                    > tonic::server::UnaryService<super::ShipIssuedRequest>
+                    for ShipIssuedSvc<T> {
+                        type Response = super::ShipIssuedResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ShipIssuedRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as KeyFeedService>::ship_issued(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ShipIssuedSvc(inner);
+                        let codec = crate::codec::WireCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

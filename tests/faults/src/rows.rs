@@ -2,6 +2,7 @@
 
 mod etcd;
 mod feed;
+mod issued;
 mod kills;
 mod power_cuts;
 mod revocation;
@@ -39,6 +40,7 @@ pub const GROUPS: &[Group] = &[
     store_edits::GROUP,
     etcd::GROUP,
     feed::GROUP,
+    issued::GROUP,
 ];
 
 /// The group of that name.

@@ -9,11 +9,12 @@ use faults::{
 };
 
 /// Figures of time and memory: what a loaded machine shows of them says nothing.
-const TIMED: [&str; 4] = [
+const TIMED: [&str; 5] = [
     "revoke_p99_ms",
     "revoke_partition_bound_s",
     "feed_100k_s",
     "memory_100k_mb",
+    "issued_loss_window_ms",
 ];
 
 fn measured(group: &str) -> Vec<Measured> {
@@ -72,6 +73,11 @@ fn a_new_instance_is_fed_every_key_set() {
 }
 
 #[test]
+fn a_killed_instance_loses_no_record_of_a_token_from_before_the_stated_window() {
+    assert_eq!(measured("issued").len(), 2);
+}
+
+#[test]
 fn every_group_has_a_small_test() {
-    assert_eq!(GROUPS.len(), 7, "give the new group a test here");
+    assert_eq!(GROUPS.len(), 8, "give the new group a test here");
 }

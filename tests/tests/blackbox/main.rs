@@ -22,6 +22,7 @@ mod configuration;
 mod faults;
 mod forged;
 mod instance;
+mod issued;
 mod jwks;
 mod keys_of_keys;
 mod kills;

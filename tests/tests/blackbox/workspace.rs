@@ -28,6 +28,7 @@ const RANKS: [(u8, &[&str]); 8] = [
             "keyring",
             "multibuffer",
             "audit-log",
+            "issued-log",
         ],
     ),
     (1, &["jose"]),

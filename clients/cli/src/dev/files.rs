@@ -231,6 +231,9 @@ path = "{dir}/keys.db"
 [audit]
 folder = "{dir}/audit"
 
+[issued]
+path = "{dir}/issued.db"
+
 [kek]
 file = "{dir}/kek"
 
@@ -266,6 +269,9 @@ key_manager = "spiffe://crypto.dev/key-manager"
 
 [policy]
 file = "{dir}/policy.toml"
+
+[issued]
+folder = "{dir}/issued"
 "#,
         ports.crypto_grpc, ports.crypto_http, ports.keys_grpc
     )

@@ -73,6 +73,42 @@ fn a_cryptoperiod_that_cannot_be_kept_is_refused_with_the_reason() {
 }
 
 #[test]
+fn only_signed_tokens_with_a_name_are_recorded_and_sets_without_records_are_stored_as_before() {
+    let ctx = Context {
+        now: START,
+        epoch: 1,
+        times: &Times::DEFAULT,
+        subscribers: &[],
+    };
+    for (key_use, algorithm, jti_optional, fits) in [
+        (Use::Sign, "ES256", false, true),
+        (Use::Sign, "ES256", true, false),
+        (Use::RawSign, "ES256", false, false),
+        (Use::Encrypt, "RSA-OAEP-256", false, false),
+        (Use::Seal, "dir", false, false),
+    ] {
+        let mut new = new_set(key_use, algorithm, Publish::None);
+        new.profile.record_issued = true;
+        new.profile.jti_optional = jti_optional;
+        match create(new, &ctx) {
+            Ok(set) => {
+                assert!(fits, "{key_use:?} {jti_optional}");
+                let stored = serde_json::to_string(&set.profile).unwrap();
+                assert!(stored.contains(r#""record_issued":true"#), "{stored}");
+                let read: Profile = serde_json::from_str(&stored).unwrap();
+                assert!(read.record_issued);
+            }
+            Err(refusal) => {
+                assert!(!fits, "{refusal}");
+                assert!(refusal.to_string().contains("profile.record_issued"));
+            }
+        }
+    }
+    let stored = serde_json::to_string(&Profile::default()).unwrap();
+    assert!(!stored.contains("record_issued"), "{stored}");
+}
+
+#[test]
 fn each_use_takes_its_algorithms_and_no_others() {
     let ctx = Context {
         now: START,

@@ -146,6 +146,7 @@ fn profile(profile: proto::Profile) -> Profile {
         hint_window: whole(profile.hint_window, default.hint_window),
         expiry_optional: profile.expiry_optional,
         jti_optional: profile.jti_optional,
+        record_issued: profile.record_issued,
         typ: profile.typ,
     }
 }

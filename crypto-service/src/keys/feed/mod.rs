@@ -63,6 +63,8 @@ pub(crate) enum FeedError {
 /// What the feed stands on.
 #[derive(Debug)]
 pub struct FeedOptions {
+    /// 128 random bits, as 32 lower-case hex digits: a restart is a new subscriber.
+    pub nonce: String,
     /// Where the key-manager is.
     pub endpoint: Endpoint,
     /// The name that its certificate must carry, where one is demanded.
@@ -104,18 +106,15 @@ pub struct Feed {
 pub struct NoEphemeralKey;
 
 impl Feed {
-    /// Makes the instance's ephemeral key and its nonce.
+    /// Makes the instance's ephemeral key.
     ///
     /// # Errors
     /// [`NoEphemeralKey`].
     pub fn new(options: FeedOptions, writer: KeysWriter) -> Result<Self, NoEphemeralKey> {
-        let mut random = [0; 16];
-        rand::fill(&mut random).map_err(|_unspecified| NoEphemeralKey)?;
-        let nonce = random.iter().map(|byte| format!("{byte:02x}")).collect();
         let ephemeral = Ephemeral::generate().map_err(|_failed| NoEphemeralKey)?;
         Ok(Self {
             instance: Instance {
-                nonce,
+                nonce: options.nonce.clone(),
                 ephemeral,
                 options,
             },

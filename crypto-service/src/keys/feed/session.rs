@@ -17,13 +17,13 @@ use service_kit::clock::{BootTime, SharedClock};
 
 use super::FeedError;
 use super::decode::{Decoder, duration, forgotten, times, tokens};
-use crate::keys::TokensSpec;
 use crate::keys::lease::Terms;
 use crate::keys::model::KeySetSpec;
 use crate::keys::sealed::StreamKey;
 use crate::keys::snapshot::Times;
 use crate::keys::usage::{HighWater, Invoked, Report};
 use crate::keys::writer::{Delta, KeysWriter};
+use crate::keys::{IssuedKeys, TokensSpec};
 
 /// How long a renewal may go without an answer before the stream is given up.
 const LONGEST_SILENCE: Duration = Duration::from_secs(15);
@@ -125,6 +125,10 @@ impl Session {
         if !chunk.last {
             return Ok(Vec::new());
         }
+        let issued = chunk
+            .issued
+            .map(|keys| IssuedKeys::receive(keys, &self.opener, chunk.epoch))
+            .transpose()?;
         let complete = self.filling.take().unwrap_or_default();
         let Filling {
             times,
@@ -132,6 +136,8 @@ impl Session {
             tokens,
             ..
         } = complete;
+        // Before the sets that may ask for it.
+        writer.record_with(issued);
         writer.replace_all(chunk.epoch, times, sets, tokens)?;
         let ack = self.applied(writer);
         Ok(vec![ack, self.renew(writer)?])

@@ -46,6 +46,7 @@ impl Signing {
         let token = claims.unsigned(&header, key.signature_len());
         let token = token.map_err(refusal)?;
         let expires_at = claims.expires_at();
+        let subject = self.subject(&command.claims, claims.jti())?;
         // A token without `exp` counts as `iat` plus the longest lifetime.
         let longest = now.saturating_add(profile.max_lifetime);
         self.in_flight.will_expire(expires_at.unwrap_or(longest));
@@ -54,6 +55,7 @@ impl Signing {
             kid: Arc::clone(&self.version.kid),
             jti: claims.into_jti().map(Cow::into_owned),
             expires_at,
+            subject,
         };
         Ok((token, signed))
     }

@@ -3,6 +3,7 @@
 mod batch;
 mod choose;
 mod claims;
+mod recorded;
 mod wave;
 
 use std::sync::Arc;
@@ -53,6 +54,8 @@ pub struct SignedToken {
     pub jti: Option<String>,
     /// Its `exp`, in seconds since the epoch.
     pub expires_at: Option<u64>,
+    /// The digest of its `sub`, where its key set records what it issues.
+    pub subject: Option<issued_log::Subject>,
 }
 
 impl std::fmt::Debug for SignedToken {
@@ -89,6 +92,7 @@ impl DataPlane {
         } else {
             self.random_id()?
         };
+        let permit = self.permit(&signing).map_err(first)?;
         let now = self.clock().unix_seconds();
         let (token, mut signed) =
             signing.unsigned(&key, &command, TokenHashes::default(), (now, &jti))?;
@@ -98,6 +102,9 @@ impl DataPlane {
         // The lease may have run out, or the machine been suspended, while the signature was made.
         self.may_sign()?;
         self.metrics().signed(algorithm.name());
+        if let Some(permit) = permit {
+            signing.record(permit, caller, &signed);
+        }
         Ok(signed)
     }
 }

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::choose::Signing;
 use super::claims::fields_first;
 use super::{SignCommand, inside};
+use crate::issued::Permit;
 use crate::lanes::{Ask, Class, LaneError, SignJob};
 use crate::refusal::Refusal;
 use crate::usecase::{DataPlane, SignedToken};
@@ -142,7 +143,8 @@ impl DataPlane {
         let [cheap, small, middle, large] = groups;
         let sign = async |group: Vec<Placed>| {
             if !group.is_empty() {
-                done(self.sign_chosen(&choices.chosen, &items, group).await);
+                let made = self.sign_chosen(caller, &choices.chosen, &items, group);
+                done(made.await);
             }
         };
         // Those that only wait are begun before those that compute here.
@@ -162,7 +164,8 @@ impl DataPlane {
                 Err(refusal) => refused.push((place, Err(refusal))),
             }
         }
-        let mut made = self.sign_chosen(&choices.chosen, items, placed).await;
+        let made = self.sign_chosen(caller, &choices.chosen, items, placed);
+        let mut made = made.await;
         made.append(&mut refused);
         made
     }
@@ -208,6 +211,7 @@ impl DataPlane {
     /// Signs items whose keys are chosen, in one piece.
     pub(super) async fn sign_chosen(
         &self,
+        caller: &Caller,
         chosen: &[Signing],
         items: &[Item<'_>],
         placed: Vec<Placed>,
@@ -226,10 +230,14 @@ impl DataPlane {
             let id = ids.get(number * ID_LEN..).and_then(|id| id.get(..ID_LEN));
             let job = chosen.get(choice).zip(items.get(place)).zip(id);
             let job = job.ok_or(Refusal::Internal("an item has no key"));
-            let job = job.and_then(|((signing, item), id)| prepare(signing, item, (now, id)));
-            let signed = job.map(|(job, signed)| {
+            let job = job.and_then(|((signing, item), id)| {
+                let permit = self.permit(signing);
+                let permit = permit.map_err(|refusal| first(item, refusal))?;
+                Ok((prepare(signing, item, (now, id))?, permit))
+            });
+            let signed = job.map(|((job, signed), permit)| {
                 jobs.push(job);
-                signed
+                (signed, permit)
             });
             made.push((place, choice, signed));
         }
@@ -240,13 +248,17 @@ impl DataPlane {
             .iter()
             .map(|signing| self.still_stands(signing).and_then(|()| lease.clone()))
             .collect();
-        let finish = |(place, choice, signed): (usize, usize, Result<SignedToken, Refusal>)| {
-            let finished = signed.and_then(|signed| {
+        type Prepared = Result<(SignedToken, Option<Permit>), Refusal>;
+        let finish = |(place, choice, signed): (usize, usize, Prepared)| {
+            let finished = signed.and_then(|(signed, permit)| {
                 let token = tokens.next().unwrap_or(Err(LaneError::Lost))?;
                 stand.get(choice).cloned().unwrap_or(Ok(()))?;
-                let key = chosen.get(choice).and_then(|signing| signing.key.as_ref());
-                if let Some(key) = key {
+                let signing = chosen.get(choice);
+                if let Some(key) = signing.and_then(|signing| signing.key.as_ref()) {
                     self.metrics().signed(key.algorithm().name());
+                }
+                if let Some((signing, permit)) = signing.zip(permit) {
+                    signing.record(permit, caller, &signed);
                 }
                 Ok(SignedToken { token, ..signed })
             });

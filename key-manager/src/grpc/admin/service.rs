@@ -237,4 +237,18 @@ impl KeyAdminService for Admin {
         let page = self.query(&caller, request.into_inner()).await;
         Ok(Response::new(trail.end(page).await?))
     }
+
+    async fn list_issued(
+        &self,
+        request: Request<proto::ListIssuedRequest>,
+    ) -> Result<Response<proto::ListIssuedResponse>, Status> {
+        let caller = caller(&request)?;
+        let message = request.into_inner();
+        let trail = self
+            .trail(&caller, "ListIssued")
+            .on(&message.tenant, &message.key_set)
+            .about(&message.kid);
+        let page = self.list_issued(&caller, message).await;
+        Ok(Response::new(trail.end(page).await?))
+    }
 }

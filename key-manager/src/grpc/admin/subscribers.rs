@@ -86,7 +86,7 @@ impl Admin {
         }
     }
 
-    fn sees(&self, caller: &Caller, instance: &Instance) -> bool {
+    pub(super) fn sees(&self, caller: &Caller, instance: &Instance) -> bool {
         let policy = self.policy.current();
         let administers = |tenant: &str| policy.allows_any(caller, Operation::Administer, tenant);
         !instance.scope.is_empty() && instance.scope.tenants().all(administers)

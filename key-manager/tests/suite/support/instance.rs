@@ -31,6 +31,8 @@ pub(crate) struct FakeInstance {
     pub(crate) recorded: Vec<u8>,
     /// The revocations of tokens of the snapshot.
     pub(crate) revoked: Vec<proto::FedRevocations>,
+    /// What records of issued tokens are sealed with.
+    pub(crate) issued: Option<proto::IssuedKeys>,
     pub(crate) wall: prost_types::Timestamp,
     private: PrivateKey,
     key: Option<SharedKey>,
@@ -114,6 +116,7 @@ impl FakeInstance {
             epoch: 0,
             recorded: Vec::new(),
             revoked: Vec::new(),
+            issued: None,
             private,
             key: None,
             up,
@@ -176,6 +179,7 @@ impl FakeInstance {
                     self.revoked.extend(chunk.revocations);
                     self.epoch = chunk.epoch;
                     if chunk.last {
+                        self.issued = chunk.issued;
                         return sets;
                     }
                 }
@@ -310,6 +314,17 @@ impl FakeInstance {
                 other => panic!("no lease: {other:?}"),
             }
         }
+    }
+
+    /// Opens what subjects are hashed with.
+    pub(crate) fn subject_key(&self) -> Vec<u8> {
+        let keys = self.issued.clone().unwrap();
+        let version = proto::FedVersion {
+            kid: "issued-subjects".to_owned(),
+            wrapped_key: keys.subject_key,
+            ..Default::default()
+        };
+        self.open("", &version, self.epoch)
     }
 
     /// Opens a wrapped key, and checks what its header says.

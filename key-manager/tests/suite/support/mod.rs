@@ -62,6 +62,7 @@ impl Deployment {
         config.policy.file = folder.path().join("policy.toml");
         config.store.path = folder.path().join("keys.db");
         config.audit.folder = folder.path().join("audit");
+        config.issued.path = folder.path().join("issued.db");
         config.kek.file = folder.path().join("kek");
         let span = |text: &str| text.parse().unwrap();
         config.times.jwks_cap = span("5s");
@@ -90,6 +91,7 @@ impl Deployment {
     pub(crate) async fn start_replica(&self, number: usize) -> Running {
         let mut config = self.config.clone();
         config.audit.folder = self.path(&format!("audit-{number}"));
+        config.issued.path = self.path(&format!("issued-{number}.db"));
         self.start_as(config, Arc::new(jose_aws_lc::AwsLc)).await
     }
 

@@ -69,9 +69,11 @@ async fn main() -> ExitCode {
 }
 
 async fn serve(arguments: Arguments) -> Result<(), Fault> {
-    let Start::Run(config) = arguments.config.load::<config::Config>(config::loader())? else {
+    let Start::Run(mut config) = arguments.config.load::<config::Config>(config::loader())? else {
         return Err("this program only runs".into());
     };
+    // The steps are those of the key store alone; and the VFS has no memory that two connections share.
+    config.issued.path = PathBuf::new();
     telemetry::init(&config.log)?;
     process::die_with_parent()?;
     if let Some(arm) = arguments.arm {
