@@ -94,7 +94,8 @@ async fn serve(config: config::Config) -> Result<(), RunError> {
         tracing::error!(%error, "signals do not drain");
     }
     let listeners = Listeners::bind(&config).await?;
-    key_manager::run(config, listeners, shutdown).await
+    // it holds the settings and everything that is started with them
+    Box::pin(key_manager::run(config, listeners, shutdown)).await
 }
 
 /// Help and version go to standard output and are no mistake.

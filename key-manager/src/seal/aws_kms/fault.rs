@@ -1,8 +1,11 @@
 //! What an answer of AWS KMS that is no success means.
 
-use std::{error::Error, fmt};
+use std::error::Error;
 
-use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_kms::{
+    config::http::HttpResponse,
+    error::{ProvideErrorMetadata, SdkError},
+};
 
 use super::AwsKmsError;
 use crate::{
@@ -11,10 +14,9 @@ use crate::{
 };
 
 /// As [`of`], where the fault may be that of what was wrapped.
-pub(super) fn sealing<E, R>(error: &SdkError<E, R>, settings: &AwsKmsKey) -> SealError
+pub(super) fn sealing<E>(error: &SdkError<E, HttpResponse>, settings: &AwsKmsKey) -> SealError
 where
     E: ProvideErrorMetadata + Error + 'static,
-    R: fmt::Debug,
 {
     let code = error
         .as_service_error()
@@ -26,10 +28,9 @@ where
 }
 
 /// Neither texts of AWS nor what was sent enter ours: only codes do.
-pub(super) fn of<E, R>(error: &SdkError<E, R>, settings: &AwsKmsKey) -> AwsKmsError
+pub(super) fn of<E>(error: &SdkError<E, HttpResponse>, settings: &AwsKmsKey) -> AwsKmsError
 where
     E: ProvideErrorMetadata + Error + 'static,
-    R: fmt::Debug,
 {
     let unreachable = |problem| AwsKmsError::Unreachable {
         endpoint: match settings.endpoint.is_empty() {
@@ -39,7 +40,15 @@ where
         problem,
     };
     match error {
-        SdkError::ServiceError(answer) => of_code(answer.err().code(), settings),
+        SdkError::ServiceError(answer) => {
+            match (answer.err().code(), answer.raw().status().as_u16()) {
+                // some proxies before AWS KMS refuse in a form of their own
+                (None, status @ (401 | 403)) => {
+                    AwsKmsError::Credentials(format!("status {status}"))
+                }
+                (code, _) => of_code(code, settings),
+            }
+        }
         SdkError::TimeoutError(_) => unreachable("no answer in time"),
         SdkError::DispatchFailure(failure) if failure.is_timeout() => {
             unreachable("no answer in time")
