@@ -21,8 +21,8 @@ fn entry(number: u64) -> Entry {
         kid: format!("kid-{}", number % 5),
         caller: format!("spiffe://crypto.dev/{}", number % 2),
         jti: format!("jti-{number}"),
-        subject: (number % 4 != 0).then_some([3; 16]),
-        expires_at: (number % 7 != 0).then_some(1_800_000_300),
+        subject: (!number.is_multiple_of(4)).then_some([3; 16]),
+        expires_at: (!number.is_multiple_of(7)).then_some(1_800_000_300),
     }
 }
 
@@ -183,7 +183,8 @@ fn subjects_are_equal_within_a_tenant_and_key_and_nowhere_else() {
 fn no_key_shows_itself() {
     let secret = RecipientKey::generate_pair().unwrap();
     let shown = format!("{:?}", RecipientKey::new(&secret[..32]).unwrap());
-    assert!(!shown.contains(&format!("{:?}", &secret[..4]).trim_matches(['[', ']'])[..]));
+    let start = format!("{:?}", &secret[..4]);
+    assert!(!shown.contains(start.trim_matches(['[', ']'])), "{shown}");
     assert_eq!(
         RecipientKey::new(&[1; 31]).unwrap_err(),
         issued_log::SealFailed

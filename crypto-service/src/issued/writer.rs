@@ -131,11 +131,13 @@ impl Writer {
                 expires_at: issued.expires_at,
             });
             if self.builder.len() >= FRAME_BYTES {
-                outcome = outcome.and(segment.append(self.builder.take(), false));
+                let appended = segment.append(self.builder.take(), false);
+                outcome = outcome.and(appended);
             }
         }
         if !self.builder.is_empty() {
-            outcome = outcome.and(segment.append(self.builder.take(), false));
+            let appended = segment.append(self.builder.take(), false);
+            outcome = outcome.and(appended);
         }
         self.sealed = self.boundary;
         // Also where the disk has refused: what is sealed is written with the repair, under the same numbers.
@@ -193,12 +195,10 @@ impl Writer {
         let Some(mut segment) = self.segment.take() else {
             return Ok(());
         };
-        let ended = segment.append(Vec::new(), true);
-        let ended = ended
-            .or_else(|_refused| Ok(()))
-            .and_then(|()| segment.repair());
-        if let Err(error) = ended {
-            // It stays as it is, without its mark; the next segment takes what comes.
+        // Where the disk refuses it, the repair writes it.
+        let _kept = segment.append(Vec::new(), true);
+        if let Err(error) = segment.repair() {
+            // It is repaired, and ended again, in the next round.
             segment.broken = true;
             self.segment = Some(segment);
             return Err(error);

@@ -1,11 +1,10 @@
 //! What recording costs a signature: the CPU of the crypto-service for each ES256 token, with and without records, side by side.
 //!
-//! Usage: `cargo run --release -p faults --example recording_cost [tokens a round]`, after `cargo build --release --workspace`.
+//! Usage: `cargo run --release -p faults --bin recording-cost [tokens a round]`, after `cargo build --release --workspace`.
 
 #![expect(
     clippy::print_stdout,
-    clippy::disallowed_methods,
-    reason = "an example that measures reads its argument, and shows what it found"
+    reason = "a program that measures shows what it found"
 )]
 
 use std::time::Duration;
