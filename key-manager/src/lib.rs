@@ -10,11 +10,13 @@
 //! | [`lifecycle`] | the use cases: decisions of `keyring`, carried out by compare-and-swap |
 //! | [`rotator`] | the driver that runs the plan each second |
 //! | [`audit`] | the audit log: what operators did and what was refused |
+//! | [`anchor`] | a file that remembers the highest epoch |
 //! | [`feed`] | snapshots, deltas and leases for the instances |
 //! | [`grpc`] | one file per service: decode, use case, encode; `status.rs` alone builds a status |
 
 #![forbid(unsafe_code)]
 
+pub mod anchor;
 pub mod audit;
 pub mod command;
 pub mod config;
@@ -23,6 +25,7 @@ pub mod grpc;
 mod held;
 pub mod keys;
 pub mod lifecycle;
+mod listeners;
 pub mod metrics;
 pub mod rotator;
 mod run;
@@ -30,4 +33,5 @@ pub mod seal;
 pub mod store;
 pub mod vault;
 
-pub use run::{Environment, Listeners, RunError, run, run_in};
+pub use listeners::Listeners;
+pub use run::{Environment, RunError, run, run_in};

@@ -7,6 +7,7 @@
 //! ```
 
 mod audit;
+mod backup;
 mod client;
 mod destroy;
 mod key_set;
@@ -15,6 +16,10 @@ mod subscriber;
 mod wire;
 
 pub use audit::{AuditCheckpoint, AuditEntry, AuditOutcome, AuditPage, AuditQuery};
+pub use backup::{
+    BackupDownload, BackupEnd, BackupHeader, Restore, RestoreAnswer, RestoreProgress,
+    RestoreResult, RestoreStep, RestoreUpload, Undone, UndoneKey, UndoneKeySet,
+};
 pub use client::AdminClient;
 pub use destroy::DestroyKey;
 pub use key_set::{

@@ -2,6 +2,7 @@
 
 mod args;
 mod audit;
+mod backup;
 mod connect;
 mod dev;
 mod error;
@@ -47,6 +48,8 @@ async fn execute(cli: Cli) -> Result<(), Error> {
         Command::Keyset(command) => keyset::execute(global, command).await,
         Command::Subscriber(command) => subscriber::execute(global, command).await,
         Command::Audit(command) => audit::execute(global, command).await,
+        Command::Backup { file } => backup::take(global, &file).await,
+        Command::Restore(restore) => backup::restore(global, restore).await,
         Command::Sign(sign) => token::sign(global, sign).await,
         Command::Verify(verify) => token::verify(global, verify).await,
         Command::Encrypt(encrypt) => token::encrypt(global, encrypt).await,

@@ -6,10 +6,11 @@ use super::{PAGE, Vault, VaultError, envelope};
 use crate::{
     audit::Anchor,
     seal::{KeyBinding, RecordBinding},
-    store::{Batch, Precondition},
+    store::{Batch, Pair, Precondition},
 };
 
-const KEY: &str = "audit-key";
+pub(super) const KEY: &str = "audit-key";
+pub(super) const PREFIX: &str = "audit/";
 const BINDING: KeyBinding<'static> = KeyBinding {
     tenant: "",
     set: "",
@@ -64,6 +65,20 @@ impl Vault {
         Ok(())
     }
 
+    /// The entries of this module as a store with the root key of `other` has them.
+    pub(super) async fn audit_entries_for(&self, other: &Self) -> Result<Vec<Pair>, VaultError> {
+        let mut entries = Vec::new();
+        if let Some(opened) = self.audit_key().await? {
+            entries.push((KEY.to_owned(), other.root.seal(BINDING, &opened)?));
+        }
+        for anchor in self.anchors().await? {
+            let chain = &anchor.statement.chain;
+            let (record, _) = envelope::write(&other.root, place(chain), &anchor)?;
+            entries.push((key(chain), record));
+        }
+        Ok(entries)
+    }
+
     /// The newest checkpoint of every chain.
     ///
     /// # Errors
@@ -71,13 +86,13 @@ impl Vault {
     pub async fn anchors(&self) -> Result<Vec<Anchor>, VaultError> {
         let (mut anchors, mut after) = (Vec::new(), None::<String>);
         loop {
-            let page = self.store.scan("audit/", after.as_deref(), PAGE).await?;
+            let page = self.store.scan(PREFIX, after.as_deref(), PAGE).await?;
             let Some(last) = page.last() else {
                 return Ok(anchors);
             };
             after = Some(last.key.clone());
             for entry in &page {
-                let chain = entry.key.strip_prefix("audit/").unwrap_or_default();
+                let chain = entry.key.strip_prefix(PREFIX).unwrap_or_default();
                 let (anchor, _) =
                     envelope::read(&self.root, place(chain), |_: &Anchor| 0, &entry.value)?;
                 if key(&anchor.statement.chain) != entry.key {
@@ -90,7 +105,7 @@ impl Vault {
 }
 
 fn key(chain: &str) -> String {
-    format!("audit/{chain}")
+    format!("{PREFIX}{chain}")
 }
 
 fn place(chain: &str) -> RecordBinding<'_> {

@@ -15,13 +15,16 @@
 //! | `request/<digest>`, `request-at/<time>/<digest>` | what a `request_id` did, for a day |
 //! | `audit-key`, `audit/<chain>` | the key of the audit log, sealed; the newest checkpoint of each of its chains |
 //! | `subscriber/<digest>` | an instance: acks, lease, clock; moves no epoch |
+//! | `restored` | the last restore from a backup; every write compares that it is the one that the vault was opened with |
 //!
 //! A write of a key set is one transaction over all of these that it touches, and moves the epoch by one. Reads never touch the
 //! store, but for sealed keys.
 
 mod audit;
+mod backup;
 mod envelope;
 mod error;
+mod fence;
 mod heads;
 mod load;
 mod request;
@@ -49,6 +52,11 @@ use crate::{
     store::{Batch, Entry, KeyStore, MOVED, Precondition, StoreError},
 };
 
+pub(crate) use backup::VERSION as BACKUP_FORMAT;
+pub use backup::{
+    Backup, FileError, Header, Incoming, Piece, Received, RestoreError, Restored, Restoring,
+    Undone, UndoneKey, UndoneSet, remove_left_spools,
+};
 pub use error::VaultError;
 pub use request::{MAX_REQUESTS, Remembered, Request};
 pub use set::{KeyFacts, SetEntry, SetName};
@@ -57,6 +65,7 @@ pub use tokens::{Forgetting, Revoking};
 pub use turn::{Change, Entering, Turn};
 pub use view::{Changes, RevokedTokens, Whole};
 
+use fence::Fenced;
 use view::View;
 
 /// The entry with the root data key.
@@ -83,6 +92,7 @@ pub async fn check_kek(kek: &dyn KeyEncryptionKey, root: Option<&Entry>) -> Resu
 /// Key sets over a store.
 pub struct Vault {
     store: Arc<dyn KeyStore>,
+    fence: Arc<Fenced>,
     kek: Arc<dyn KeyEncryptionKey>,
     root: DataKey,
     data_keys: RwLock<HashMap<String, Arc<DataKey>>>,
@@ -112,8 +122,11 @@ impl Vault {
         store: Arc<dyn KeyStore>,
         kek: Arc<dyn KeyEncryptionKey>,
     ) -> Result<Self, VaultError> {
+        let fence = Arc::new(Fenced::over(store).await?);
+        let store: Arc<dyn KeyStore> = fence.clone();
         let root = open_root(store.as_ref(), kek.as_ref()).await?;
         let vault = Self {
+            fence,
             root,
             kek,
             data_keys: RwLock::default(),
@@ -125,10 +138,17 @@ impl Vault {
             garbage: tokens::Garbage::default(),
             store,
         };
-        vault.load_sets().await?;
-        vault.load_instances().await?;
-        vault.count_requests().await?;
-        Ok(vault)
+        match vault.load().await {
+            Ok(()) => Ok(vault),
+            // What was read belongs to two stores where one was restored meanwhile.
+            Err(error) => Err(vault.unless_replaced(error).await),
+        }
+    }
+
+    async fn load(&self) -> Result<(), VaultError> {
+        self.load_sets().await?;
+        self.load_instances().await?;
+        self.count_requests().await
     }
 
     /// The present epoch.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{PAGE, Vault, VaultError, envelope};
 use crate::{
     seal::RecordBinding,
-    store::{Batch, Precondition},
+    store::{Batch, Pair, Precondition},
 };
 
 /// How long a request is remembered.
@@ -101,12 +101,7 @@ impl Vault {
         batch: Batch,
         request: &Request,
     ) -> Result<Batch, VaultError> {
-        let record = Record {
-            at: request.at,
-            fingerprint: request.fingerprint.clone(),
-            kid: request.kid.clone(),
-        };
-        let (bytes, _) = envelope::write(&self.root, place(&request.id), &record)?;
+        let bytes = self.record_of(request)?;
         let key = by_id(&request.id);
         let mut cleared = 0;
         let (mut batch, mut expired) = (batch, None);
@@ -152,6 +147,24 @@ impl Vault {
         Ok(batch
             .put(&key, bytes)
             .put(by_time(request.at, &request.id), ""))
+    }
+
+    /// The entries of a store that remembers this request, which was made for this vault.
+    pub(super) fn request_entries(&self, request: &Request) -> Result<Vec<Pair>, VaultError> {
+        Ok(vec![
+            (by_id(&request.id), self.record_of(request)?),
+            (by_time(request.at, &request.id), Vec::new()),
+        ])
+    }
+
+    fn record_of(&self, request: &Request) -> Result<Vec<u8>, VaultError> {
+        let record = Record {
+            at: request.at,
+            fingerprint: request.fingerprint.clone(),
+            kid: request.kid.clone(),
+        };
+        let (bytes, _) = envelope::write(&self.root, place(&request.id), &record)?;
+        Ok(bytes)
     }
 
     pub(super) async fn count_requests(&self) -> Result<(), VaultError> {

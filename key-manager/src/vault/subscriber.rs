@@ -14,7 +14,7 @@ use tokio::sync::{Mutex, watch};
 use super::{PAGE, SetName, TRIES, Vault, VaultError, envelope, set::digest};
 use crate::{
     seal::{DataKey, RecordBinding},
-    store::{Batch, Entry, Precondition},
+    store::{Batch, Entry, Pair, Precondition},
 };
 
 const PREFIX: &str = "subscriber/";
@@ -260,6 +260,26 @@ impl Vault {
         }
         *read_to = newer.commit;
         Ok(())
+    }
+
+    /// Every instance that `kept` says yes to as a store with the root key of `other` has it, when it has acknowledged nothing of what that store holds:
+    /// acks of earlier epochs say nothing about keys that come back.
+    pub(super) fn instance_entries_for(
+        &self,
+        other: &Self,
+        kept: impl Fn(&Instance) -> bool,
+    ) -> Result<Vec<Pair>, VaultError> {
+        let known = self.instances();
+        let kept = known.iter().filter(|instance| kept(instance));
+        let entry = |instance: &Arc<Instance>| {
+            let mut next = instance.as_ref().clone();
+            next.subscriber.first_epoch = 0;
+            next.subscriber.acks.clear();
+            let name = &instance.subscriber.name;
+            let (record, _) = envelope::write(&other.root, place(name), &next)?;
+            Ok((key(name), record))
+        };
+        kept.map(entry).collect()
     }
 
     pub(super) async fn load_instances(&self) -> Result<(), VaultError> {

@@ -1,3 +1,4 @@
+mod backup;
 mod shared;
 mod tokens;
 mod writes;

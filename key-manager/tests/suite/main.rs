@@ -10,6 +10,7 @@
 
 mod admin;
 mod audit;
+mod backup;
 mod budgets;
 mod feed;
 #[cfg(feature = "etcd")]
