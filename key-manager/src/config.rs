@@ -120,6 +120,22 @@ impl Default for Audit {
     }
 }
 
+impl Config {
+    /// The folder in which a backup that is being restored is kept until it is verified.
+    #[must_use]
+    pub fn spool(&self) -> PathBuf {
+        let here = PathBuf::from(".");
+        if !self.store.spool.as_os_str().is_empty() {
+            return self.store.spool.clone();
+        }
+        match self.store.path.parent() {
+            Some(folder) if folder.as_os_str().is_empty() => here,
+            Some(folder) => folder.to_owned(),
+            None => self.audit.folder.clone(),
+        }
+    }
+}
+
 /// `[tokens]`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -12,11 +12,13 @@
 //! | [`sealer`] | the driver that re-seals what stands under older data keys |
 //! | [`audit`] | the audit log: what operators did and what was refused |
 //! | [`issued`] | the records of issued tokens: taken from instances, listed for operators |
+//! | [`anchor`] | a file that remembers the highest epoch |
 //! | [`feed`] | snapshots, deltas and leases for the instances |
 //! | [`grpc`] | one file per service: decode, use case, encode; `status.rs` alone builds a status |
 
 #![forbid(unsafe_code)]
 
+pub mod anchor;
 pub mod audit;
 pub mod command;
 pub mod config;
@@ -26,6 +28,7 @@ mod held;
 pub mod issued;
 pub mod keys;
 pub mod lifecycle;
+mod listeners;
 pub mod metrics;
 pub mod rotator;
 mod run;
@@ -34,4 +37,5 @@ pub mod sealer;
 pub mod store;
 pub mod vault;
 
-pub use run::{Environment, Listeners, RunError, run, run_in};
+pub use listeners::Listeners;
+pub use run::{Environment, RunError, run, run_in};

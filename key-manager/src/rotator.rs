@@ -94,6 +94,10 @@ impl Rotator {
             vault.refresh_instances().await
         };
         if let Err(error) = read.await {
+            // It was restored: another vault is opened over it.
+            if vault.is_replaced() {
+                return;
+            }
             tracing::error!(%error, "the store cannot be read");
             self.lifecycle.metrics.store_error(&error);
             return;

@@ -16,30 +16,32 @@ use service_kit::{
     telemetry::{self, Probe},
     tls::{Credentials, TlsError},
 };
-use tokio::{net::TcpListener, sync::watch};
+use tokio::sync::watch;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
 
 use crate::{
+    anchor::{Anchor, AnchorError},
     audit::{AuditError, AuditLog},
     config::Config,
     feed::Feed,
-    grpc::{Admin, FeedServer, Revocation, refusals},
+    grpc::{Admin, Backups, FeedServer, Revocation, refusals},
     issued::{IssuedError, IssuedLog},
     keys::KeySource,
     lifecycle::Lifecycle,
+    listeners::Listeners,
     metrics::Metrics,
     rotator::Rotator,
-    seal::{KekError, open_keks},
+    seal::{KekError, Keks, open_keks},
     sealer::Sealer,
-    store::{self, OpenError, StoreError, look},
-    vault::{ROOT, Vault, VaultError, check_keks},
+    store::{self, KeyStore, OpenError, StoreError, look},
+    vault::{ROOT, Vault, VaultError, check_keks, remove_left_spools},
 };
 
 /// One request at most; the feed's reports and imported keys are far below.
 const MAX_REQUEST: usize = 1024 * 1024;
 
-const RPCS: [&str; 17] = [
+const RPCS: [&str; 19] = [
     "crypto.keys.v1.KeyAdminService/CreateKeySet",
     "crypto.keys.v1.KeyAdminService/GetKeySet",
     "crypto.keys.v1.KeyAdminService/ListKeySets",
@@ -54,40 +56,12 @@ const RPCS: [&str; 17] = [
     "crypto.keys.v1.KeyAdminService/RotateDataKey",
     "crypto.keys.v1.KeyAdminService/GetSealing",
     "crypto.keys.v1.KeyAdminService/ListIssued",
+    "crypto.keys.v1.KeyAdminService/Backup",
+    "crypto.keys.v1.KeyAdminService/Restore",
     "crypto.keys.v1.KeyFeedService/Watch",
     "crypto.keys.v1.KeyFeedService/ShipIssued",
     "crypto.keys.v1.RevocationService/RevokeToken",
 ];
-
-/// The bound sockets.
-#[derive(Debug)]
-pub struct Listeners {
-    /// For gRPC.
-    pub grpc: TcpListener,
-    /// For health and metrics.
-    pub http: TcpListener,
-}
-
-impl Listeners {
-    /// Binds both addresses of the settings.
-    ///
-    /// # Errors
-    /// [`RunError::Bind`].
-    pub async fn bind(config: &Config) -> Result<Self, RunError> {
-        let bind = async |what, address: std::net::SocketAddr| {
-            let bound = TcpListener::bind(address).await;
-            bound.map_err(|source| RunError::Bind {
-                what,
-                address,
-                source,
-            })
-        };
-        Ok(Self {
-            grpc: bind("grpc.listen", config.grpc.listen).await?,
-            http: bind("http.listen", config.http.listen).await?,
-        })
-    }
-}
 
 /// Why the key-manager does not run.
 #[derive(Debug, thiserror::Error)]
@@ -102,6 +76,17 @@ pub enum RunError {
         /// Why.
         source: std::io::Error,
     },
+    /// A socket cannot be kept.
+    #[error("{what}: the socket cannot be kept: {source}")]
+    Listen {
+        /// The setting.
+        what: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The anchor does not let the store be used.
+    #[error(transparent)]
+    Anchor(#[from] AnchorError),
     /// The key-encryption key is missing or wrong. The store was not touched.
     #[error(transparent)]
     Kek(#[from] KekError),
@@ -149,6 +134,7 @@ impl RunError {
             // EX_DATAERR
             Self::Vault(VaultError::Damaged { .. })
             | Self::Issued(IssuedError::Damaged(_))
+            | Self::Anchor(AnchorError::Older { .. } | AnchorError::Unreadable { .. })
             | Self::Store(OpenError::Store(StoreError::Damaged(_))) => 65,
             // EX_UNAVAILABLE
             Self::Audit(_)
@@ -158,6 +144,10 @@ impl RunError {
             | Self::Vault(_) => 69,
             // EX_SOFTWARE
             Self::Reflection(_) => 70,
+            // EX_OSERR
+            Self::Listen { .. } => 71,
+            // EX_IOERR
+            Self::Anchor(AnchorError::File { .. }) => 74,
         }
     }
 }
@@ -198,7 +188,45 @@ pub async fn run_in(
     listeners: Listeners,
     shutdown: Shutdown,
 ) -> Result<(), RunError> {
-    let vault = open_vault(&config).await?;
+    let opening = Opening::new(&config).await?;
+    remove_left_spools(&config.spool()).await;
+    let (mut listeners, mut log) = (listeners, None::<AuditLog>);
+    loop {
+        let vault = opening.vault().await?;
+        let clock = Arc::clone(&environment.clock);
+        let audit = match log {
+            None => AuditLog::open(&config.audit.folder, Arc::clone(&vault), clock).await?,
+            Some(log) => log.over(Arc::clone(&vault)),
+        };
+        let (now, later) = listeners.twice()?;
+        let run = serve(&environment, &config, vault, audit.clone(), now, &shutdown);
+        if run.await? == Ended::Stopped {
+            return Ok(());
+        }
+        tracing::info!("the store was restored: serving anew from it");
+        (listeners, log) = (later, Some(audit));
+    }
+}
+
+/// Why serving has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    Stopped,
+    /// The store was restored from a backup, here or by another key-manager.
+    Replaced,
+}
+
+/// Serves what one vault holds, until shutdown or until its store is restored.
+async fn serve(
+    environment: &Environment,
+    config: &Config,
+    vault: Arc<Vault>,
+    audit: AuditLog,
+    listeners: Listeners,
+    process: &Shutdown,
+) -> Result<Ended, RunError> {
+    let shutdown = process.child();
+    let replaced = tokio::spawn(stop_when_replaced(Arc::clone(&vault), shutdown.clone()));
     let credentials = Credentials::open(&config.tls, Arc::clone(&environment.clock))?;
     let policy = grants::open(&config.policy.file)?;
     let (registry, metrics) = (
@@ -208,15 +236,15 @@ pub async fn run_in(
     metrics.register(&registry);
     credentials.register(&registry);
     policy.register(&registry);
-    let clock = Arc::clone(&environment.clock);
-    let audit = AuditLog::open(&config.audit.folder, Arc::clone(&vault), clock).await?;
-    let issued = open_issued(&config, &vault, &environment.clock).await?;
+    let issued = open_issued(config, &vault, &environment.clock).await?;
     if let Some(issued) = &issued {
         issued.metrics().register(&registry);
     }
+    let anchoring = Anchor::of(&config.store)
+        .map(|anchor| tokio::spawn(anchor.follow(Arc::clone(&vault), shutdown.clone())));
     let lifecycle = Lifecycle::new(
-        vault,
-        environment.keys,
+        Arc::clone(&vault),
+        Arc::clone(&environment.keys),
         config.times.times(),
         Arc::clone(&environment.clock),
         metrics,
@@ -252,8 +280,11 @@ pub async fn run_in(
             RevocationServiceServer::new(revocation).max_decoding_message_size(MAX_REQUEST),
         )
         .add_service(
-            KeyAdminServiceServer::new(Admin::new(lifecycle, policy))
-                .max_decoding_message_size(MAX_REQUEST),
+            KeyAdminServiceServer::new(
+                Admin::new(lifecycle, policy)
+                    .with_backups(Backups::new(config.spool(), &config.kek.place())),
+            )
+            .max_decoding_message_size(MAX_REQUEST),
         )
         .add_service(
             KeyFeedServiceServer::new(FeedServer::new(feed)).max_decoding_message_size(MAX_REQUEST),
@@ -262,7 +293,7 @@ pub async fn run_in(
         .add_service(reflection().build_v1alpha()?);
     let stack = Stack {
         metrics: RpcMetrics::new(&registry, RPCS),
-        clock: environment.clock,
+        clock: Arc::clone(&environment.clock),
         in_flight: InFlight::new(config.grpc.max_in_flight),
         longest_deadline: config.grpc.longest_deadline.get(),
         refusals: refusals(),
@@ -281,14 +312,14 @@ pub async fn run_in(
         listeners.grpc,
         credentials,
         stack.around(routes.prepare()),
-        config.grpc.limits,
+        config.grpc.limits.clone(),
         shutdown.clone(),
     );
     let http = serve::http(
         listeners.http,
         None,
         operations,
-        config.http.limits,
+        config.http.limits.clone(),
         shutdown,
     );
     tracing::info!("serving");
@@ -297,8 +328,23 @@ pub async fn run_in(
     let _ended = rotating.await;
     let _ended = sealing.await;
     let _ended = recording.await;
-    audit.checkpoint_or_say().await;
-    Ok(())
+    if let Some(anchoring) = anchoring {
+        let _ended = anchoring.await;
+    }
+    replaced.abort();
+    // What came of a restore is covered by the first checkpoint over the restored store.
+    match vault.is_replaced() && !process.is_triggered() {
+        true => Ok(Ended::Replaced),
+        false => {
+            audit.checkpoint_or_say().await;
+            Ok(Ended::Stopped)
+        }
+    }
+}
+
+async fn stop_when_replaced(vault: Arc<Vault>, shutdown: Shutdown) {
+    vault.replaced().await;
+    shutdown.trigger();
 }
 
 /// Health says so before anything is refused.
@@ -341,10 +387,36 @@ async fn open_issued(
         .map(Some)
 }
 
-/// The key-encryption key is proved on a store that is only read; where it is wrong, nothing has changed.
-async fn open_vault(config: &Config) -> Result<Arc<Vault>, RunError> {
-    let keks = open_keks(&config.kek).await?;
-    check_keks(&keks, look(&config.store, ROOT).await?.as_ref()).await?;
-    let store = store::open(&config.store, true).await?;
-    Ok(Arc::new(Vault::open(store, keks).await?))
+/// The store, and what opens vaults over it.
+struct Opening<'a> {
+    config: &'a Config,
+    keks: Keks,
+    store: Arc<dyn KeyStore>,
+}
+
+impl<'a> Opening<'a> {
+    /// The key-encryption key is proved on a store that is only read; where it is wrong, nothing has changed.
+    async fn new(config: &'a Config) -> Result<Self, RunError> {
+        let keks = open_keks(&config.kek).await?;
+        check_keks(&keks, look(&config.store, ROOT).await?.as_ref()).await?;
+        let store = store::open(&config.store, true).await?;
+        Ok(Self {
+            config,
+            keks,
+            store,
+        })
+    }
+
+    async fn vault(&self) -> Result<Arc<Vault>, RunError> {
+        let mut opened = Vault::open(Arc::clone(&self.store), self.keks.clone()).await;
+        if let Err(VaultError::Store(StoreError::Replaced)) = opened {
+            // Another key-manager has restored it while it was read.
+            opened = Vault::open(Arc::clone(&self.store), self.keks.clone()).await;
+        }
+        let vault = opened?;
+        if let Some(anchor) = Anchor::of(&self.config.store) {
+            anchor.check(&vault)?;
+        }
+        Ok(Arc::new(vault))
+    }
 }

@@ -26,7 +26,7 @@ const PAGE: i32 = 100;
 /// All calls may be repeated: mutations carry a request id, and the key-manager does not act twice on one.
 #[derive(Debug, Clone)]
 pub struct AdminClient {
-    channel: Channel,
+    pub(crate) channel: Channel,
 }
 
 /// An rpc; the message is made anew for each attempt, with the same request id.

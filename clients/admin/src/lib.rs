@@ -7,6 +7,7 @@
 //! ```
 
 mod audit;
+mod backup;
 mod client;
 mod destroy;
 mod issued;
@@ -17,6 +18,10 @@ mod subscriber;
 mod wire;
 
 pub use audit::{AuditCheckpoint, AuditEntry, AuditOutcome, AuditPage, AuditQuery};
+pub use backup::{
+    BackupDownload, BackupEnd, BackupHeader, Restore, RestoreAnswer, RestoreProgress,
+    RestoreResult, RestoreStep, RestoreUpload, Undone, UndoneKey, UndoneKeySet,
+};
 pub use client::AdminClient;
 pub use destroy::DestroyKey;
 pub use issued::{IssuedBehind, IssuedCount, IssuedEntry, IssuedPage, IssuedQuery};

@@ -11,15 +11,16 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use client_admin::{
     AdminClient, AuditOutcome, AuditQuery, Change, CreateKeySet, DestroyKey, HoldingReason,
-    ImportAs, ImportKey, IssuedQuery, KeyState, KeyUse, Policy, Profile, Publish, RevokeKey,
-    RotateDataKey, RotateKeySet, UpdateKeySet,
+    ImportAs, ImportKey, IssuedQuery, KeyState, KeyUse, Policy, Profile, Publish, Restore,
+    RestoreStep, RevokeKey, RotateDataKey, RotateKeySet, UpdateKeySet,
 };
 use client_core::Code;
 use crypto_proto::keys::v1 as wire;
 use crypto_proto::keys::v1::key_admin_service_server::{KeyAdminService, KeyAdminServiceServer};
 use serve::{Pki, Served};
+use tonic::codegen::{BoxStream, tokio_stream};
 use tonic::service::Routes;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -36,6 +37,9 @@ struct Fake {
     destroyed: Mutex<Vec<wire::DestroyKeyRequest>>,
     issued: Mutex<Vec<wire::ListIssuedRequest>>,
     audited: Mutex<Vec<wire::QueryAuditRequest>>,
+    restored: Mutex<Vec<wire::RestoreRequest>>,
+    /// Backups end before their end.
+    breaks_off: bool,
     rekeyed: Mutex<Vec<wire::RotateDataKeyRequest>>,
 }
 
@@ -325,6 +329,77 @@ impl KeyAdminService for Fake {
         }))
     }
 
+    async fn backup(
+        &self,
+        _request: Request<wire::BackupRequest>,
+    ) -> Answer<BoxStream<wire::BackupResponse>> {
+        use wire::backup_response::Part;
+        let header = wire::BackupHeader {
+            key_sets: 3,
+            ..wire::BackupHeader::default()
+        };
+        let end = wire::BackupEnd {
+            size: 5,
+            sha256: vec![7; 32],
+        };
+        let mut parts = vec![
+            Part::Header(header),
+            Part::Chunk(b"abc".to_vec()),
+            Part::Chunk(b"de".to_vec()),
+            Part::End(end),
+        ];
+        if self.breaks_off {
+            parts.pop();
+        }
+        Ok(stream(
+            parts
+                .into_iter()
+                .map(|part| Ok(wire::BackupResponse { part: Some(part) })),
+        ))
+    }
+
+    async fn restore(
+        &self,
+        request: Request<Streaming<wire::RestoreRequest>>,
+    ) -> Answer<BoxStream<wire::RestoreResponse>> {
+        use wire::{restore_request::Part as Up, restore_response::Part};
+        let mut received = request.into_inner();
+        let mut messages = Vec::new();
+        while let Some(message) = received.message().await? {
+            messages.push(message);
+        }
+        let first = messages.first().and_then(|message| message.part.clone());
+        let Some(Up::Options(options)) = first else {
+            return Err(Status::invalid_argument("no options"));
+        };
+        *self.restored.lock().unwrap() = messages;
+        let undone = wire::Undone {
+            keys_vanish: 1,
+            key_sets: vec![wire::UndoneKeySet {
+                keys: vec![wire::UndoneKey {
+                    kid: "k".into(),
+                    now: wire::KeyState::Active.into(),
+                    then: 0,
+                }],
+                ..wire::UndoneKeySet::default()
+            }],
+            ..wire::Undone::default()
+        };
+        let progress = wire::RestoreProgress {
+            step: wire::RestoreStep::Comparing.into(),
+            received: 9,
+        };
+        let result = wire::RestoreResult {
+            restored: options.force,
+            undone: Some(undone),
+            ..wire::RestoreResult::default()
+        };
+        let parts = [Part::Progress(progress), Part::Result(result)];
+        let parts = parts.map(|part| Ok(wire::RestoreResponse { part: Some(part) }));
+        let refused = (!options.force).then(|| Err(Status::aborted("it would undo something")));
+        Ok(stream(parts.into_iter().chain(refused)))
+    }
+
     async fn revoke_key(
         &self,
         request: Request<wire::RevokeKeyRequest>,
@@ -342,6 +417,14 @@ impl KeyAdminService for Fake {
         };
         Ok(Response::new(answer))
     }
+}
+
+fn stream<T: Send + 'static>(
+    messages: impl IntoIterator<Item = Result<T, Status>>,
+) -> Response<BoxStream<T>> {
+    let messages: Vec<_> = messages.into_iter().collect();
+    let stream: BoxStream<T> = Box::pin(tokio_stream::iter(messages));
+    Response::new(stream)
 }
 
 async fn world(fake: Fake) -> (Pki, Served, Arc<Fake>, AdminClient) {
@@ -730,4 +813,58 @@ async fn issued_tokens_are_asked_for_and_read_with_what_is_known_to_be_missing()
     assert_eq!(page.behind[0].complete_until, Some(at(1_500)));
     assert_eq!((page.unrecorded, page.store.as_str()), (3, "s1"));
     assert_eq!(page.next_page_token, "next");
+}
+
+#[tokio::test]
+async fn a_backup_is_whole_or_an_error() {
+    let (_pki, _served, _fake, admin) = world(Fake::default()).await;
+    let mut download = admin.backup().await.unwrap();
+    assert_eq!(download.header().key_sets, 3);
+    let mut file = Vec::new();
+    while let Some(bytes) = download.next().await.unwrap() {
+        file.extend(bytes);
+    }
+    assert_eq!(
+        (file.as_slice(), download.end().unwrap().size),
+        (b"abcde".as_slice(), 5)
+    );
+    assert_eq!(download.next().await.unwrap(), None);
+
+    let broken = Fake {
+        breaks_off: true,
+        ..Fake::default()
+    };
+    let (_pki, _served, _fake, admin) = world(broken).await;
+    let mut download = admin.backup().await.unwrap();
+    let ended = loop {
+        match download.next().await {
+            Ok(Some(_)) => {}
+            ended => break ended,
+        }
+    };
+    assert_eq!(ended.unwrap_err().code(), Code::Unavailable);
+    assert!(download.end().is_none());
+}
+
+#[tokio::test]
+async fn a_restore_lists_what_it_undoes_also_where_it_is_refused() {
+    let (_pki, _served, fake, admin) = world(Fake::default()).await;
+    for (restore, restored) in [
+        (Restore::new(), false),
+        (Restore::new().force().request_id("r"), true),
+    ] {
+        let upload = admin.restore(&restore).await.unwrap();
+        assert!(upload.send(b"abc".to_vec()).await && upload.send(b"de".to_vec()).await);
+        let mut steps = Vec::new();
+        let answer = upload.finish(|step| steps.push(step.step)).await.unwrap();
+        assert_eq!(steps, [RestoreStep::Comparing]);
+        assert_eq!(answer.result.restored, restored);
+        let refused = answer.refused.map(|error| error.code());
+        assert_eq!(refused, (!restored).then_some(Code::Aborted));
+        let undone = answer.result.undone;
+        assert_eq!(undone.keys_vanish, 1);
+        let key = &undone.key_sets[0].keys[0];
+        assert_eq!((key.now, key.then), (KeyState::Active, None));
+        assert_eq!(fake.restored.lock().unwrap().len(), 3);
+    }
 }

@@ -26,6 +26,21 @@ Examples:
 
 Exit codes: 0 done, 1 rejected or refused, 2 and 64 wrong usage, 65 wrong input, 69 unavailable, 74 files, 77 not granted.";
 
+const BACKUP_EXAMPLES: &str = "\
+Examples:
+  cryptoctl backup keys-2027-01-31.backup
+  cryptoctl --as operator --certs /etc/crypto backup /backups/keys.backup
+
+Keep the key-encryption key elsewhere than the backups: with both, everything opens; without it, nothing does.";
+
+const RESTORE_EXAMPLES: &str = "\
+Examples:
+  cryptoctl restore keys.backup --dry-run               verify it, and say what it would undo
+  cryptoctl restore keys.backup                         refused where it would undo something
+  cryptoctl restore keys.backup --force                 also where it does
+
+See docs/restore.md.";
+
 /// Key sets, tokens and the development set-up of the crypto-service.
 #[derive(Debug, Parser)]
 #[command(name = "cryptoctl", version, after_help = EXAMPLES, max_term_width = 100)]
@@ -92,6 +107,15 @@ pub(crate) enum Command {
     /// What key sets have issued that record it: which tokens did we sign with this key?
     #[command(subcommand)]
     Issued(Issued),
+    /// Take a backup of the whole store: one sealed file, of mode 0600, which opens with the key-encryption key alone.
+    #[command(after_help = BACKUP_EXAMPLES)]
+    Backup {
+        /// The file to write. It appears once it is whole, and one that exists is not written over.
+        file: PathBuf,
+    },
+    /// Restore the whole store from a backup. Exit code 1 where it would undo something and is not forced.
+    #[command(after_help = RESTORE_EXAMPLES)]
+    Restore(Restore),
     /// Sign claims.
     Sign(Sign),
     /// Verify a token. Exit code 1 when it is rejected.
@@ -450,6 +474,22 @@ pub(crate) enum Publish {
     Internal,
     /// Everybody.
     Public,
+}
+
+/// What to restore, and how.
+#[derive(Debug, Args)]
+pub(crate) struct Restore {
+    /// The file that `backup` wrote.
+    pub(crate) file: PathBuf,
+    /// Verify the file and say what it would undo; change nothing.
+    #[arg(long, conflicts_with = "force")]
+    pub(crate) dry_run: bool,
+    /// Restore also where that undoes what was done since: keys and key sets vanish, revoked keys are accepted again.
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Repeat with the same id and file and it does not act twice. Default: a new one.
+    #[arg(long)]
+    pub(crate) request_id: Option<String>,
 }
 
 /// Claims to sign.

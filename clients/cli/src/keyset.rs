@@ -302,7 +302,7 @@ fn publish_name(publish: Publish) -> &'static str {
     }
 }
 
-fn state_name(state: KeyState) -> &'static str {
+pub(crate) fn state_name(state: KeyState) -> &'static str {
     match state {
         KeyState::Prepared => "PREPARED",
         KeyState::Active => "ACTIVE",

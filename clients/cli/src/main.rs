@@ -2,6 +2,7 @@
 
 mod args;
 mod audit;
+mod backup;
 mod connect;
 mod dev;
 mod error;
@@ -52,6 +53,8 @@ async fn execute(cli: Cli) -> Result<(), Error> {
         Command::Audit(command) => audit::execute(global, command).await,
         Command::Sealing(command) => sealing::execute(global, command).await,
         Command::Issued(command) => issued::execute(global, command).await,
+        Command::Backup { file } => backup::take(global, &file).await,
+        Command::Restore(restore) => backup::restore(global, restore).await,
         Command::Sign(sign) => token::sign(global, sign).await,
         Command::Verify(verify) => token::verify(global, verify).await,
         Command::Encrypt(encrypt) => token::encrypt(global, encrypt).await,

@@ -47,11 +47,15 @@ pub enum Operation {
     Administer,
     /// Receive the key feed.
     Feed,
+    /// Take a backup of the whole store.
+    Backup,
+    /// Restore the whole store from a backup.
+    Restore,
 }
 
 impl Operation {
     /// Every operation, in the order in which messages list them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Sign,
         Self::Verify,
         Self::Encrypt,
@@ -61,6 +65,8 @@ impl Operation {
         Self::RevokeTokens,
         Self::Administer,
         Self::Feed,
+        Self::Backup,
+        Self::Restore,
     ];
 
     /// The name that the policy file uses.
@@ -75,6 +81,8 @@ impl Operation {
             Self::RevokeTokens => "revoke-tokens",
             Self::Administer => "administer",
             Self::Feed => "feed",
+            Self::Backup => "backup",
+            Self::Restore => "restore",
         }
     }
 }

@@ -101,6 +101,15 @@ impl AuditLog {
         Ok(log)
     }
 
+    /// The same log over another vault: that of the store as it was restored, which keeps the key and the checkpoints.
+    #[must_use]
+    pub fn over(&self, vault: Arc<Vault>) -> Self {
+        Self {
+            vault,
+            ..self.clone()
+        }
+    }
+
     /// The folder.
     #[must_use]
     pub fn folder(&self) -> &Path {

@@ -140,6 +140,20 @@ impl Kek {
         }
     }
 
+    /// Where the key is, for people.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match self.source("kek") {
+            Ok(KekSource::File(path)) => format!("file {}", path.display()),
+            Ok(KekSource::Env(name)) => format!("environment variable {name}"),
+            Ok(KekSource::Pkcs11(key)) => {
+                format!("PKCS#11 token {}, key {}", key.token_label, key.key_label)
+            }
+            Ok(KekSource::AwsKms(key)) => format!("AWS KMS {}, key {}", key.region, key.key_id),
+            Err(_mistakes) => String::new(),
+        }
+    }
+
     pub(super) fn mistakes(&self, place: &str) -> Vec<Mistake> {
         let mut mistakes = self.source(place).err().unwrap_or_default();
         if let Some(previous) = &self.previous {

@@ -24,6 +24,10 @@ pub struct Store {
     pub tls: TlsFiles,
     /// The user, where the cluster asks for one.
     pub auth: StoreAuth,
+    /// The file that remembers the highest epoch, on another disk than the store; empty = none.
+    pub anchor: PathBuf,
+    /// The folder in which a backup that is being restored is kept until it is verified; empty = beside the database, and for etcd the folder of the audit log.
+    pub spool: PathBuf,
 }
 
 impl Default for Store {
@@ -35,6 +39,8 @@ impl Default for Store {
             timeout: Span::secs(5),
             tls: TlsFiles::default(),
             auth: StoreAuth::default(),
+            anchor: PathBuf::new(),
+            spool: PathBuf::new(),
         }
     }
 }
@@ -74,10 +80,17 @@ impl Store {
                 "give either store.path (a SQLite database, one key-manager) or store.endpoints (an etcd cluster, any number of them)",
             )];
         }
-        match self.is_etcd() {
+        let mut mistakes = match self.is_etcd() {
             true => self.mistakes_of_etcd(),
             false => Vec::new(),
+        };
+        if !self.anchor.as_os_str().is_empty() && self.anchor == self.path {
+            mistakes.push(Mistake::new(
+                "store.anchor",
+                "is the store itself: name another file, on another disk",
+            ));
         }
+        mistakes
     }
 
     fn mistakes_of_etcd(&self) -> Vec<Mistake> {
@@ -202,6 +215,15 @@ mod tests {
         };
         for (store, place, says) in [
             (Store::default(), "store", "give either store.path"),
+            (
+                Store {
+                    path: "keys.db".into(),
+                    anchor: "keys.db".into(),
+                    ..Store::default()
+                },
+                "store.anchor",
+                "another file",
+            ),
             (with(|s| s.path = "keys.db".into()), "store", "give either"),
             (
                 with(|s| s.endpoints = vec!["127.0.0.1:2379".into()]),

@@ -109,6 +109,7 @@ impl<'a> Session<'a> {
                 present,
                 "an older store was put in place"
             );
+            feed.lifecycle.vault().witness(hello.highest_epoch);
             return Err(FeedError::RolledBack {
                 seen: hello.highest_epoch,
                 present,

@@ -1,6 +1,7 @@
 //! `KeyAdminService`: decode -> grant -> record -> use case -> encode.
 
 mod audit;
+mod backup;
 mod destroy;
 mod import;
 mod issued;
@@ -16,6 +17,8 @@ use service_kit::{
 };
 use tonic::Request;
 use zeroize::Zeroizing;
+
+pub use backup::Backups;
 
 use super::{
     decode::{self, in_key_set, renamed},
@@ -38,13 +41,25 @@ const MAX_PAGE: usize = 1_000;
 pub struct Admin {
     lifecycle: Lifecycle,
     policy: PolicyHandle,
+    backups: Backups,
 }
 
 impl Admin {
     /// A service over these use cases, for callers with the grant `administer`.
     #[must_use]
     pub fn new(lifecycle: Lifecycle, policy: PolicyHandle) -> Self {
-        Self { lifecycle, policy }
+        Self {
+            lifecycle,
+            policy,
+            backups: Backups::default(),
+        }
+    }
+
+    /// The same service, with what backups and restores need.
+    #[must_use]
+    pub fn with_backups(mut self, backups: Backups) -> Self {
+        self.backups = backups;
+        self
     }
 
     /// Before anything is looked up, so that nobody can probe for names.

@@ -225,7 +225,7 @@ fn publish(publish: Publish) -> proto::Publish {
     }
 }
 
-fn state(state: State) -> proto::KeyState {
+pub(super) fn state(state: State) -> proto::KeyState {
     match state {
         State::Prepared => proto::KeyState::Prepared,
         State::Active => proto::KeyState::Active,

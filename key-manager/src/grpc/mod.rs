@@ -11,7 +11,7 @@ mod status;
 mod trail;
 mod update;
 
-pub use admin::Admin;
+pub use admin::{Admin, Backups};
 pub use feed::FeedServer;
 pub use revocation::Revocation;
 pub use status::refusals;

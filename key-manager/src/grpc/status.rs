@@ -9,8 +9,13 @@ use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
 use super::fields::Violation;
 use crate::{
-    audit::AuditError, feed::FeedError, issued::IssuedError, keys::ImportError,
-    lifecycle::LifecycleError, store::StoreError, vault::VaultError,
+    audit::AuditError,
+    feed::FeedError,
+    issued::IssuedError,
+    keys::ImportError,
+    lifecycle::LifecycleError,
+    store::StoreError,
+    vault::{FileError, RestoreError, VaultError},
 };
 
 /// `domain` of every `google.rpc.ErrorInfo`.
@@ -154,6 +159,10 @@ impl From<VaultError> for Failure {
                 Self::Exhausted(error.to_string())
             }
             VaultError::NoDataKey => Self::NoTenant,
+            VaultError::Store(StoreError::Replaced) => {
+                Self::NotReady("the store was just restored from a backup; try again".to_owned())
+            }
+            VaultError::Store(behind @ StoreError::Behind(_)) => Self::NotReady(behind.to_string()),
             VaultError::Store(store) if store.retry_helps() => {
                 Self::NotReady("the store cannot be reached; try again".to_owned())
             }
@@ -170,6 +179,32 @@ impl From<VaultError> for Failure {
                 tracing::error!(%error, "a call failed");
                 Self::Internal
             }
+        }
+    }
+}
+
+impl From<RestoreError> for Failure {
+    fn from(error: RestoreError) -> Self {
+        let text = error.to_string();
+        match error {
+            RestoreError::File(FileError::Engine) => {
+                tracing::error!(error = text, "a restore failed");
+                Self::Internal
+            }
+            RestoreError::File(FileError::Away(_)) => Self::NotReady(text),
+            RestoreError::File(_) | RestoreError::TooLarge | RestoreError::Content(_) => {
+                Self::field("chunk", text)
+            }
+            RestoreError::RequestReused => Self::field("request_id", text),
+            RestoreError::WouldUndo(_) => Self::Conflict(text),
+            RestoreError::Spool { .. } => {
+                tracing::error!(error = text, "a restore cannot be received");
+                Self::NotReady(text)
+            }
+            RestoreError::Vault(VaultError::Conflict) => Self::Conflict(
+                "the store was written while the restore was decided; try again".to_owned(),
+            ),
+            RestoreError::Vault(error) => error.into(),
         }
     }
 }

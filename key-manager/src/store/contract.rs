@@ -1,5 +1,7 @@
 //! What every engine promises.
 
+mod whole;
+
 use std::sync::Arc;
 
 use super::{Batch, KeyStore, MAX_KEY, MemoryStore, Precondition, SqliteStore, StoreError};

@@ -4,6 +4,8 @@
 //! | --- | --- |
 //! | `entry/<key>` | an entry; its revision is etcd's own count of commits (`mod_revision`) |
 //! | `commit/<slot>` | the name of the last commit that used the slot |
+//! | `replace/staging`, `staged/<key>` | a replacement of everything that is being written, and its name |
+//! | `replace/decided` | the replacement that was decided: nobody writes until it is brought to its end |
 //!
 //! - **A batch is one etcd transaction.** Preconditions are its comparisons, so a stale write is refused by the cluster, not by us.
 //! - **A commit happens once.** An answer may be lost after the cluster has committed, with the member that held it. The transaction
@@ -15,6 +17,7 @@
 //! etcd's own limits hold: 128 operations and 1.5 MiB in a transaction. What is larger is refused before it is sent.
 
 mod cluster;
+mod replace;
 mod txn;
 mod watcher;
 
@@ -30,7 +33,9 @@ use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 use zeroize::Zeroizing;
 
-use super::{Batch, Entry, KeyStore, Newer, StoreError, checked_batch, checked_key};
+use super::{
+    Batch, Entry, KeyStore, Newer, Replacement, Snapshot, StoreError, checked_batch, checked_key,
+};
 use cluster::Cluster;
 use txn::Outcome;
 
@@ -109,38 +114,6 @@ impl EtcdStore {
         })
     }
 
-    /// Entries from the key `from` up to `end`, all as they stood at one revision.
-    async fn range(
-        &self,
-        from: Vec<u8>,
-        end: &[u8],
-        limit: usize,
-    ) -> Result<Vec<Entry>, StoreError> {
-        let (mut found, mut from, mut at) = (Vec::new(), from, None);
-        while found.len() < limit && from.as_slice() < end {
-            let page = PAGE.min(limit.saturating_sub(found.len()));
-            let mut options = GetOptions::new()
-                .with_range(end)
-                .with_limit(i64::try_from(page).unwrap_or(i64::MAX));
-            if let Some(at) = at {
-                options = options.with_revision(at);
-            }
-            let (kvs, revision) = read(&self.cluster, from.clone(), options).await?;
-            at.get_or_insert_with(|| i64::try_from(revision).unwrap_or(i64::MAX));
-            let last = kvs.len() < page;
-            if let Some(kv) = kvs.last() {
-                from = [kv.key(), &[0]].concat();
-            }
-            for kv in kvs {
-                found.push(self.names.read(&kv)?);
-            }
-            if last {
-                break;
-            }
-        }
-        Ok(found)
-    }
-
     fn told(&self, commit: u64) {
         raise(&self.commits, commit);
     }
@@ -173,7 +146,7 @@ impl KeyStore for EtcdStore {
             _ => start,
         };
         for _ in 0..TRIES {
-            match self.range(from.clone(), &end, limit).await {
+            match range(&self.cluster, &self.names, from.clone(), &end, limit, None).await {
                 Err(StoreError::Compacted) => {}
                 done => return done,
             }
@@ -213,7 +186,35 @@ impl KeyStore for EtcdStore {
                 Ok(commit)
             }
             Outcome::Refused(error) => Err(error),
+            // Whoever decided it may be gone.
+            Outcome::Replacing => {
+                self.settle().await?;
+                Err(StoreError::Unavailable("it was being restored".into()))
+            }
         }
+    }
+
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+        let count = GetOptions::new().with_count_only();
+        let (_, revision) = read(&self.cluster, self.names.entries(), count).await?;
+        Ok(Box::new(EtcdSnapshot {
+            cluster: Arc::clone(&self.cluster),
+            names: self.names.clone(),
+            revision: i64::try_from(revision).unwrap_or(i64::MAX),
+        }))
+    }
+
+    async fn replace(&self, replacement: Replacement) -> Result<u64, StoreError> {
+        let commit = replace::replace(&self.cluster, &self.names, replacement).await?;
+        self.told(commit);
+        Ok(commit)
+    }
+
+    async fn settle(&self) -> Result<(), StoreError> {
+        if let Some(commit) = replace::settle(&self.cluster, &self.names).await? {
+            self.told(commit);
+        }
+        Ok(())
     }
 
     fn watch(&self) -> watch::Receiver<u64> {
@@ -223,6 +224,67 @@ impl KeyStore for EtcdStore {
     fn is_shared(&self) -> bool {
         true
     }
+}
+
+/// Everything at one revision of the cluster.
+struct EtcdSnapshot {
+    cluster: Arc<Cluster>,
+    names: Names,
+    revision: i64,
+}
+
+impl fmt::Debug for EtcdSnapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "EtcdSnapshot(revision {})", self.revision)
+    }
+}
+
+#[async_trait]
+impl Snapshot for EtcdSnapshot {
+    async fn page(&self, after: Option<&str>, limit: usize) -> Result<Vec<Entry>, StoreError> {
+        let start = self.names.entries();
+        let end = end_of(&start);
+        let from = match after {
+            Some(after) => [self.names.entry(after).as_slice(), &[0]].concat(),
+            None => start,
+        };
+        let (cluster, at) = (&self.cluster, Some(self.revision));
+        range(cluster, &self.names, from, &end, limit, at).await
+    }
+}
+
+/// Entries from the key `from` up to `end`, all as they stood at one revision: that one, or the one of the first answer.
+async fn range(
+    cluster: &Cluster,
+    names: &Names,
+    from: Vec<u8>,
+    end: &[u8],
+    limit: usize,
+    mut at: Option<i64>,
+) -> Result<Vec<Entry>, StoreError> {
+    let (mut found, mut from) = (Vec::new(), from);
+    while found.len() < limit && from.as_slice() < end {
+        let page = PAGE.min(limit.saturating_sub(found.len()));
+        let mut options = GetOptions::new()
+            .with_range(end)
+            .with_limit(i64::try_from(page).unwrap_or(i64::MAX));
+        if let Some(at) = at {
+            options = options.with_revision(at);
+        }
+        let (kvs, revision) = read(cluster, from.clone(), options).await?;
+        at.get_or_insert_with(|| i64::try_from(revision).unwrap_or(i64::MAX));
+        let last = kvs.len() < page;
+        if let Some(kv) = kvs.last() {
+            from = [kv.key(), &[0]].concat();
+        }
+        for kv in kvs {
+            found.push(names.read(&kv)?);
+        }
+        if last {
+            break;
+        }
+    }
+    Ok(found)
 }
 
 /// Key-values, and the revision that they show.
@@ -275,6 +337,18 @@ impl Names {
 
     fn slot(&self, slot: u16) -> Vec<u8> {
         format!("{}commit/{slot:04}", self.0).into_bytes()
+    }
+
+    fn replacing(&self) -> Vec<u8> {
+        format!("{}replace/decided", self.0).into_bytes()
+    }
+
+    fn staging(&self) -> Vec<u8> {
+        format!("{}replace/staging", self.0).into_bytes()
+    }
+
+    fn staged(&self, key: &str) -> Vec<u8> {
+        format!("{}staged/{key}", self.0).into_bytes()
     }
 
     fn read(&self, kv: &KeyValue) -> Result<Entry, StoreError> {

@@ -10,11 +10,15 @@ use std::{
 use async_trait::async_trait;
 use tokio::sync::watch;
 
-use super::{Batch, Entry, KeyStore, StoreError, checked_batch, checked_key};
+use super::{
+    Batch, Entry, KeyStore, Replacement, Snapshot, StoreError, checked_batch, checked_key,
+};
+
+type Entries = BTreeMap<String, (Vec<u8>, u64)>;
 
 /// A store that ends with the process.
 pub struct MemoryStore {
-    entries: Mutex<BTreeMap<String, (Vec<u8>, u64)>>,
+    entries: Mutex<Entries>,
     commits: watch::Sender<u64>,
 }
 
@@ -29,7 +33,7 @@ impl MemoryStore {
     }
 
     /// A panic while the lock was held leaves the map whole: every change below is a single insert or remove.
-    fn entries(&self) -> MutexGuard<'_, BTreeMap<String, (Vec<u8>, u64)>> {
+    fn entries(&self) -> MutexGuard<'_, Entries> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -64,20 +68,31 @@ impl KeyStore for MemoryStore {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<Entry>, StoreError> {
-        let start = match after {
-            Some(after) if after >= prefix => Bound::Excluded(after),
-            _ => Bound::Included(prefix),
-        };
-        let entries = self.entries();
-        let found = entries
-            .range::<str, _>((start, Bound::Unbounded))
-            .take_while(|(key, _)| key.starts_with(prefix));
-        let entry = |(key, (value, revision)): (&String, &(Vec<u8>, u64))| Entry {
-            key: key.clone(),
-            value: value.clone(),
-            revision: *revision,
-        };
-        Ok(found.take(limit).map(entry).collect())
+        Ok(page(&self.entries(), prefix, after, limit))
+    }
+
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+        Ok(Box::new(MemorySnapshot(self.entries().clone())))
+    }
+
+    async fn replace(&self, mut replacement: Replacement) -> Result<u64, StoreError> {
+        let mut replacing = Entries::new();
+        while let Some(part) = replacement.next().await? {
+            replacing.extend(part.into_iter().map(|(key, value)| (key, (value, 0))));
+        }
+        let mut entries = self.entries();
+        for (key, precondition) in &replacement.checks {
+            if !precondition.holds(entries.get(key).map(|(_, revision)| *revision)) {
+                return Err(StoreError::Conflict { key: key.clone() });
+            }
+        }
+        let commit = self.commits.borrow().saturating_add(1);
+        for (_, revision) in replacing.values_mut() {
+            *revision = commit;
+        }
+        *entries = replacing;
+        self.commits.send_replace(commit);
+        Ok(commit)
     }
 
     async fn commit(&self, batch: Batch) -> Result<u64, StoreError> {
@@ -106,4 +121,36 @@ impl KeyStore for MemoryStore {
     fn watch(&self) -> watch::Receiver<u64> {
         self.commits.subscribe()
     }
+}
+
+/// A copy of the map.
+struct MemorySnapshot(Entries);
+
+impl fmt::Debug for MemorySnapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MemorySnapshot({} entries)", self.0.len())
+    }
+}
+
+#[async_trait]
+impl Snapshot for MemorySnapshot {
+    async fn page(&self, after: Option<&str>, limit: usize) -> Result<Vec<Entry>, StoreError> {
+        Ok(page(&self.0, "", after, limit))
+    }
+}
+
+fn page(entries: &Entries, prefix: &str, after: Option<&str>, limit: usize) -> Vec<Entry> {
+    let start = match after {
+        Some(after) if after >= prefix => Bound::Excluded(after),
+        _ => Bound::Included(prefix),
+    };
+    let found = entries
+        .range::<str, _>((start, Bound::Unbounded))
+        .take_while(|(key, _)| key.starts_with(prefix));
+    let entry = |(key, (value, revision)): (&String, &(Vec<u8>, u64))| Entry {
+        key: key.clone(),
+        value: value.clone(),
+        revision: *revision,
+    };
+    found.take(limit).map(entry).collect()
 }

@@ -119,6 +119,7 @@ pub async fn migrate(
     mut progress: impl FnMut(Progress) + Send,
 ) -> Result<usize, MigrateError> {
     let Migration { from, to, .. } = migration;
+    from.settle().await.map_err(MigrateError::Source)?;
     let root = from.get(ROOT).await.map_err(MigrateError::Source)?;
     let root = root.ok_or(MigrateError::NoSource)?;
     if from

@@ -8,6 +8,7 @@ mod etcd;
 mod memory;
 mod migrate;
 mod open;
+mod replace;
 mod sqlite;
 
 #[cfg(test)]
@@ -24,6 +25,7 @@ pub use memory::MemoryStore;
 pub use migrate::{MigrateError, Migration, Progress, migrate, release};
 pub(crate) use open::look;
 pub use open::{OpenError, open};
+pub use replace::{Pair, Replacement, Snapshot};
 pub use sqlite::{SqliteStore, peek};
 
 /// The longest key of an entry, in bytes.
@@ -100,6 +102,18 @@ impl Batch {
         self
     }
 
+    /// As [`Batch::check`], before every other check: where several fail, the error names this one.
+    #[must_use]
+    pub(crate) fn check_first(mut self, key: &str, precondition: Precondition) -> Self {
+        self.checks.insert(0, (key.to_owned(), precondition));
+        self
+    }
+
+    /// Whether it writes that entry.
+    pub(crate) fn writes(&self, key: &str) -> bool {
+        self.puts.iter().any(|(put, _)| put == key)
+    }
+
     /// Writes an entry.
     #[must_use]
     pub fn put(mut self, key: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
@@ -165,13 +179,21 @@ pub enum StoreError {
         "the store was moved, or is being moved, to another one: use that, or `key-manager store release` where the move was given up"
     )]
     Moved,
+    /// The store was restored from a backup since it was opened here.
+    #[error("the store was restored from a backup: it is opened anew")]
+    Replaced,
+    /// The store is empty, and its anchor has seen a later epoch.
+    #[error(
+        "the store is empty, and its anchor has seen epoch {0}: restore a backup, or remove the anchor where the keys are meant to be gone"
+    )]
+    Behind(u64),
 }
 
 impl StoreError {
     /// Whether the same call may succeed later, unchanged.
     #[must_use]
     pub fn retry_helps(&self) -> bool {
-        matches!(self, Self::Unavailable(_))
+        matches!(self, Self::Unavailable(_) | Self::Replaced)
     }
 
     /// Whether the call may succeed once the entries have been read again.
@@ -209,6 +231,28 @@ pub trait KeyStore: fmt::Debug + Send + Sync + 'static {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<Entry>, StoreError>;
+
+    /// A view of everything as it stands at one moment. Writes go on meanwhile, and are not seen in it.
+    ///
+    /// # Errors
+    /// [`StoreError`], never [`StoreError::Conflict`].
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError>;
+
+    /// Replaces everything that is stored, all or nothing, and gives the number of a commit that shows it. Of what was there before no copy stays in
+    /// the engine's own files, as far as the engine can. While it goes on, other writes wait or are refused.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] where a precondition does not hold, and what the replacement itself gives: nothing was changed then. After
+    /// [`StoreError::Unavailable`] it may happen or not, as a whole; [`KeyStore::settle`] says so.
+    async fn replace(&self, replacement: Replacement) -> Result<u64, StoreError>;
+
+    /// Brings a replacement that was decided and broken off to its end. Whoever opens a store calls it first.
+    ///
+    /// # Errors
+    /// [`StoreError`], never [`StoreError::Conflict`].
+    async fn settle(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// Executes a batch and gives the number of its commit. What it wrote survives the end of the process and of the machine.
     ///

@@ -3,6 +3,9 @@
 //! Write-ahead log, full sync, and exclusive locking, so that a second process on the same file is refused instead of racing.
 //! SQLite blocks, so one thread owns the connection and everybody else sends it work.
 
+mod look;
+mod whole;
+
 use std::{
     fmt,
     fs::OpenOptions,
@@ -14,12 +17,16 @@ use std::{
 
 use async_trait::async_trait;
 use rusqlite::{
-    Connection, ErrorCode, OpenFlags, OptionalExtension, Row, TransactionBehavior,
-    config::DbConfig, params,
+    Connection, ErrorCode, OpenFlags, OptionalExtension, Row, TransactionBehavior, params,
 };
 use tokio::sync::{oneshot, watch};
 
-use super::{Batch, Entry, KeyStore, StoreError, checked_batch, checked_key};
+use super::{
+    Batch, Entry, KeyStore, Pair, Precondition, Replacement, Snapshot, StoreError, checked_batch,
+    checked_key,
+};
+
+pub use look::peek;
 
 /// What makes a SQLite file ours (`PRAGMA application_id`): "CKeM".
 const APPLICATION_ID: i64 = 0x434b_654d;
@@ -28,53 +35,6 @@ const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS entries (key TEXT PRIMARY KEY NOT NULL, value BLOB NOT NULL, revision INTEGER NOT NULL) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS commits (id INTEGER PRIMARY KEY CHECK (id = 1), count INTEGER NOT NULL);
     INSERT OR IGNORE INTO commits (id, count) VALUES (1, 0);";
-
-/// Reads one entry of a database without changing a byte of it or leaving a file beside it.
-///
-/// # Errors
-/// [`StoreError`] where there is a file that is no database of ours. No file is no error.
-pub fn peek(path: &Path, key: &str) -> Result<Option<Entry>, StoreError> {
-    if !path.exists() {
-        return Ok(None);
-    }
-    let index = beside(path, "-shm");
-    let indexed = index.exists();
-    let looked = look(path, key);
-    if !indexed {
-        // made to read the log of a killed process; nobody else has it, the database is locked exclusively
-        let _none = std::fs::remove_file(index);
-    }
-    looked
-}
-
-fn look(path: &Path, key: &str) -> Result<Option<Entry>, StoreError> {
-    let connection = open_to_look(path).map_err(from_sqlite)?;
-    let table: Option<String> = connection
-        .query_row(
-            "SELECT name FROM sqlite_schema WHERE name = 'entries'",
-            [],
-            |row| row.get(0),
-        )
-        .optional()
-        .map_err(from_sqlite)?;
-    match table {
-        Some(_) => get(&connection, key),
-        None => Ok(None),
-    }
-}
-
-/// `immutable` makes no side files; but it does not read a write-ahead log, so where a killed process left one the
-/// log is read too, and closing does not fold it into the database.
-fn open_to_look(path: &Path) -> rusqlite::Result<Connection> {
-    let log_left = std::fs::metadata(beside(path, "-wal")).is_ok_and(|log| log.len() > 0);
-    let mode = if log_left { "mode=ro" } else { "immutable=1" };
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
-        | OpenFlags::SQLITE_OPEN_URI
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(format!("file:{}?{mode}", escaped(path)), flags)?;
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    Ok(connection)
-}
 
 fn escaped(path: &Path) -> String {
     path.to_string_lossy()
@@ -142,6 +102,14 @@ impl SqliteStore {
         })
     }
 
+    fn told(&self, commit: u64) {
+        self.commits.send_if_modified(|last| {
+            let newer = commit > *last;
+            *last = (*last).max(commit);
+            newer
+        });
+    }
+
     async fn run<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -190,11 +158,23 @@ impl KeyStore for SqliteStore {
         let commit = self
             .run(move |connection| commit(connection, &batch))
             .await?;
-        self.commits.send_if_modified(|last| {
-            let newer = commit > *last;
-            *last = (*last).max(commit);
-            newer
-        });
+        self.told(commit);
+        Ok(commit)
+    }
+
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+        let copy = whole::Copy::beside(&self.path)?;
+        let path = copy.path().to_owned();
+        self.run(move |connection| whole::copy_into(connection, &path))
+            .await?;
+        Ok(Box::new(copy.open()?))
+    }
+
+    async fn replace(&self, replacement: Replacement) -> Result<u64, StoreError> {
+        let commit = self
+            .run(move |connection| whole::replace(connection, replacement))
+            .await?;
+        self.told(commit);
         Ok(commit)
     }
 
@@ -218,7 +198,10 @@ fn connect(path: &Path) -> Result<(Connection, u64), StoreError> {
         .pragma_query_value(None, "application_id", |row| row.get(0))
         .map_err(from_sqlite)?;
     match owned == APPLICATION_ID {
-        true => Ok((connection, commits)),
+        true => {
+            whole::remove_left_copies(path);
+            Ok((connection, commits))
+        }
         false => Err(StoreError::Damaged(
             "the database belongs to another application".into(),
         )),
@@ -299,12 +282,7 @@ fn commit(connection: &mut Connection, batch: &Batch) -> Result<u64, StoreError>
     let transaction = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(from_sqlite)?;
-    for (key, precondition) in &batch.checks {
-        let present = revision_of(&transaction, key).map_err(from_sqlite)?;
-        if !precondition.holds(present) {
-            return Err(StoreError::Conflict { key: key.clone() });
-        }
-    }
+    check(&transaction, &batch.checks)?;
     let number = write(&transaction, batch).map_err(from_sqlite)?;
     transaction.commit().map_err(from_sqlite)?;
     if batch.erase {
@@ -316,6 +294,16 @@ fn commit(connection: &mut Connection, batch: &Batch) -> Result<u64, StoreError>
     Ok(number)
 }
 
+fn check(connection: &Connection, checks: &[(String, Precondition)]) -> Result<(), StoreError> {
+    for (key, precondition) in checks {
+        let present = revision_of(connection, key).map_err(from_sqlite)?;
+        if !precondition.holds(present) {
+            return Err(StoreError::Conflict { key: key.clone() });
+        }
+    }
+    Ok(())
+}
+
 fn revision_of(connection: &Connection, key: &str) -> rusqlite::Result<Option<u64>> {
     let mut statement = connection.prepare_cached("SELECT revision FROM entries WHERE key = ?1")?;
     statement
@@ -324,24 +312,32 @@ fn revision_of(connection: &Connection, key: &str) -> rusqlite::Result<Option<u6
 }
 
 fn write(connection: &Connection, batch: &Batch) -> rusqlite::Result<u64> {
-    connection
-        .prepare_cached("UPDATE commits SET count = count + 1")?
-        .execute([])?;
-    let number =
-        connection.query_row("SELECT count FROM commits", [], |row| row.get::<_, i64>(0))?;
+    let number = next_commit(connection)?;
     for key in &batch.deletes {
         connection
             .prepare_cached("DELETE FROM entries WHERE key = ?1")?
             .execute([key])?;
     }
+    put(connection, &batch.puts, number)?;
+    Ok(u64::try_from(number).unwrap_or_default())
+}
+
+fn next_commit(connection: &Connection) -> rusqlite::Result<i64> {
+    connection
+        .prepare_cached("UPDATE commits SET count = count + 1")?
+        .execute([])?;
+    connection.query_row("SELECT count FROM commits", [], |row| row.get(0))
+}
+
+fn put(connection: &Connection, pairs: &[Pair], commit: i64) -> rusqlite::Result<()> {
     let sql = "INSERT INTO entries (key, value, revision) VALUES (?1, ?2, ?3)
         ON CONFLICT (key) DO UPDATE SET value = excluded.value, revision = excluded.revision";
-    for (key, value) in &batch.puts {
+    for (key, value) in pairs {
         connection
             .prepare_cached(sql)?
-            .execute(params![key, value, number])?;
+            .execute(params![key, value, commit])?;
     }
-    Ok(u64::try_from(number).unwrap_or_default())
+    Ok(())
 }
 
 fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {

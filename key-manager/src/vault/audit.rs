@@ -10,10 +10,12 @@ use super::{
 use crate::{
     audit::Anchor,
     seal::{RecordBinding, Ring},
-    store::{Batch, Entry, StoreError},
+    store::{Batch, Entry, Pair, StoreError},
 };
 
-const KEY: RootSecret = RootSecret::new("audit-key", "EdDSA", "audit");
+pub(super) const KEY: &str = "audit-key";
+pub(super) const PREFIX: &str = "audit/";
+const SECRET: RootSecret = RootSecret::new(KEY, "EdDSA", "audit");
 
 impl Vault {
     /// The key that signs the audit log's checkpoints, PKCS#8; `None` where there is none yet.
@@ -21,7 +23,7 @@ impl Vault {
     /// # Errors
     /// [`VaultError`].
     pub async fn audit_key(&self) -> Result<Option<Zeroizing<Vec<u8>>>, VaultError> {
-        KEY.read(self).await
+        SECRET.read(self).await
     }
 
     /// Keeps a key where there is none yet, and gives back the one that is kept: another replica may have been faster.
@@ -29,7 +31,7 @@ impl Vault {
     /// # Errors
     /// [`VaultError`].
     pub async fn keep_audit_key(&self, key: &[u8]) -> Result<Zeroizing<Vec<u8>>, VaultError> {
-        KEY.keep(self, key).await
+        SECRET.keep(self, key).await
     }
 
     /// Keeps a checkpoint as the newest of its chain.
@@ -51,6 +53,20 @@ impl Vault {
         Err(VaultError::Conflict)
     }
 
+    /// The entries of this module as a store with the root key of `other` has them.
+    pub(super) async fn audit_entries_for(&self, other: &Self) -> Result<Vec<Pair>, VaultError> {
+        let (mut entries, root) = (Vec::new(), other.root());
+        if let Some(opened) = self.audit_key().await? {
+            entries.push(SECRET.sealed(&root.ring, &opened)?);
+        }
+        for anchor in self.anchors().await? {
+            let chain = &anchor.statement.chain;
+            let (record, _) = envelope::write(&root.ring, place(chain), &anchor)?;
+            entries.push((key(chain), record));
+        }
+        Ok(entries)
+    }
+
     /// The newest checkpoint of every chain.
     ///
     /// # Errors
@@ -58,7 +74,7 @@ impl Vault {
     pub async fn anchors(&self) -> Result<Vec<Anchor>, VaultError> {
         let (mut anchors, mut after) = (Vec::new(), None::<String>);
         loop {
-            let page = self.store.scan("audit/", after.as_deref(), PAGE).await?;
+            let page = self.store.scan(PREFIX, after.as_deref(), PAGE).await?;
             let Some(last) = page.last() else {
                 return Ok(anchors);
             };
@@ -80,7 +96,7 @@ impl Vault {
 
 /// The sealed key under the present generation.
 pub(super) fn reseal_key(root: &Ring, sealed: &Entry) -> Result<Option<Vec<u8>>, VaultError> {
-    KEY.reseal(root, sealed)
+    SECRET.reseal(root, sealed)
 }
 
 /// The checkpoint under the present generation.
@@ -89,11 +105,11 @@ pub(super) fn reseal(root: &Ring, entry: &Entry) -> Result<Option<Vec<u8>>, Vaul
 }
 
 fn chain_of(entry: &Entry) -> &str {
-    entry.key.strip_prefix("audit/").unwrap_or_default()
+    entry.key.strip_prefix(PREFIX).unwrap_or_default()
 }
 
 fn key(chain: &str) -> String {
-    format!("audit/{chain}")
+    format!("{PREFIX}{chain}")
 }
 
 fn place(chain: &str) -> RecordBinding<'_> {

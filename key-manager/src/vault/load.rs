@@ -35,6 +35,13 @@ impl Vault {
     /// [`VaultError`]; what is known stays as it was then. A store whose epoch is older than what is known was put back, and is damaged.
     pub async fn refresh(&self) -> Result<(), VaultError> {
         let _turn = self.turn.lock().await;
+        match self.catch_up_with_the_store().await {
+            Err(error @ VaultError::Damaged { .. }) => Err(self.unless_replaced(error).await),
+            done => done,
+        }
+    }
+
+    async fn catch_up_with_the_store(&self) -> Result<(), VaultError> {
         let stored = self.read_epoch().await?;
         let stored = stored.map_or((0, 0), |stored| (stored.head.epoch, stored.revision));
         let known = {
@@ -44,6 +51,7 @@ impl Vault {
         if stored == known {
             return Ok(());
         }
+        self.fence.check().await?;
         // The same epoch once more is that of a rotated root.
         if stored < known {
             return Err(VaultError::damaged(
@@ -86,6 +94,14 @@ impl Vault {
                 // The driver reads the store each second and says what is wrong with it.
                 tracing::debug!(%error, "what another replica wrote is not known yet");
             }
+        }
+    }
+
+    /// The error, or that the store was restored, where that explains it.
+    pub(super) async fn unless_replaced(&self, error: VaultError) -> VaultError {
+        match self.fence.check().await {
+            Err(replaced @ StoreError::Replaced) => VaultError::Store(replaced),
+            _ => error,
         }
     }
 

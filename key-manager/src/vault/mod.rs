@@ -16,13 +16,16 @@
 //! | `audit-key`, `audit/<chain>` | the key of the audit log, sealed; the newest checkpoint of each of its chains |
 //! | `issued-key` | the keys of the records of issued tokens, sealed |
 //! | `subscriber/<digest>` | an instance: acks, lease, clock; moves no epoch |
+//! | `restored` | the last restore from a backup; every write compares that it is the one that the vault was opened with |
 //!
 //! A write of a key set is one transaction over all of these that it touches, and moves the epoch by one. Reads never touch the
 //! store, but for sealed keys. Which data key an entry stands under is one table, in `sealing/work.rs`.
 
 mod audit;
+mod backup;
 mod envelope;
 mod error;
+mod fence;
 mod heads;
 mod held;
 mod issued;
@@ -55,6 +58,11 @@ use crate::{
     store::{Batch, Entry, KeyStore, MOVED, Precondition, StoreError},
 };
 
+pub(crate) use backup::VERSION as BACKUP_FORMAT;
+pub use backup::{
+    Backup, FileError, Header, Incoming, Piece, Received, RestoreError, Restored, Restoring,
+    Undone, UndoneKey, UndoneSet, remove_left_spools,
+};
 pub use error::VaultError;
 pub use request::{MAX_REQUESTS, Remembered, Request};
 pub use sealing::{DataKeys, Generation, Owner, Pass, Rotation, Sealing, SealingKeks, Step, Work};
@@ -64,6 +72,7 @@ pub use tokens::{Forgetting, Revoking};
 pub use turn::{Change, Entering, Turn};
 pub use view::{Changes, RevokedTokens, Whole};
 
+use fence::Fenced;
 use held::Held;
 use rings::{Known, ROOT_OWNER};
 use view::View;
@@ -88,6 +97,7 @@ pub async fn check_keks(keks: &Keks, root: Option<&Entry>) -> Result<(), VaultEr
 /// Key sets over a store.
 pub struct Vault {
     store: Arc<dyn KeyStore>,
+    fence: Arc<Fenced>,
     keks: Keks,
     known: Known,
     sealing: sealing::State,
@@ -115,8 +125,11 @@ impl Vault {
     /// [`VaultError`]; a wrong key-encryption key is [`VaultError::Kek`], and nothing was written then.
     pub async fn open(store: Arc<dyn KeyStore>, keks: impl Into<Keks>) -> Result<Self, VaultError> {
         let keks = keks.into();
+        let fence = Arc::new(Fenced::over(store).await?);
+        let store: Arc<dyn KeyStore> = fence.clone();
         let root = open_root(store.as_ref(), &keks).await?;
         let vault = Self {
+            fence,
             known: Known::new(root),
             keks,
             sealing: sealing::State::default(),
@@ -128,10 +141,17 @@ impl Vault {
             garbage: tokens::Garbage::default(),
             store,
         };
-        vault.load_sets().await?;
-        vault.load_instances().await?;
-        vault.count_requests().await?;
-        Ok(vault)
+        match vault.load().await {
+            Ok(()) => Ok(vault),
+            // What was read belongs to two stores where one was restored meanwhile.
+            Err(error) => Err(vault.unless_replaced(error).await),
+        }
+    }
+
+    async fn load(&self) -> Result<(), VaultError> {
+        self.load_sets().await?;
+        self.load_instances().await?;
+        self.count_requests().await
     }
 
     /// The present epoch.
@@ -163,19 +183,6 @@ impl Vault {
     pub fn all(&self) -> (u64, Vec<Arc<SetEntry>>) {
         let view = self.view();
         (view.epoch, view.sets.values().cloned().collect())
-    }
-
-    /// Every tenant that has a key set, once.
-    #[must_use]
-    pub fn tenants(&self) -> Vec<String> {
-        let view = self.view();
-        let mut tenants: Vec<String> = Vec::new();
-        for name in view.sets.keys() {
-            if tenants.last() != Some(&name.tenant) {
-                tenants.push(name.tenant.clone());
-            }
-        }
-        tenants
     }
 
     /// Everything that an instance may be fed, of one epoch.

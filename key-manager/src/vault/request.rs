@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{PAGE, Vault, VaultError, envelope, rings::ROOT_OWNER};
 use crate::{
     seal::{RecordBinding, Ring},
-    store::{Batch, Entry, Precondition},
+    store::{Batch, Entry, Pair, Precondition},
 };
 
 /// How long a request is remembered.
@@ -101,13 +101,8 @@ impl Vault {
         batch: Batch,
         request: &Request,
     ) -> Result<Batch, VaultError> {
-        let record = Record {
-            at: request.at,
-            fingerprint: request.fingerprint.clone(),
-            kid: request.kid.clone(),
-        };
         let root = self.root();
-        let (bytes, _) = envelope::write(&root.ring, place(&request.id), &record)?;
+        let bytes = record_under(&root.ring, request)?;
         let batch = Self::under(batch, &root);
         let key = by_id(&request.id);
         let mut cleared = 0;
@@ -167,6 +162,17 @@ impl Vault {
         read.await.map(|(record, _)| record)
     }
 
+    /// The entries of a store that remembers this request, which was made for this vault.
+    pub(super) fn request_entries(&self, request: &Request) -> Result<Vec<Pair>, VaultError> {
+        Ok(vec![
+            (
+                by_id(&request.id),
+                record_under(&self.root().ring, request)?,
+            ),
+            (by_time(request.at, &request.id), Vec::new()),
+        ])
+    }
+
     pub(super) async fn count_requests(&self) -> Result<(), VaultError> {
         let (mut count, mut after) = (0, None::<String>);
         loop {
@@ -181,6 +187,15 @@ impl Vault {
         self.requests.0.store(count, Ordering::Relaxed);
         Ok(())
     }
+}
+
+fn record_under(root: &Ring, request: &Request) -> Result<Vec<u8>, VaultError> {
+    let record = Record {
+        at: request.at,
+        fingerprint: request.fingerprint.clone(),
+        kid: request.kid.clone(),
+    };
+    envelope::write(root, place(&request.id), &record).map(|(bytes, _)| bytes)
 }
 
 /// The record under the present generation.

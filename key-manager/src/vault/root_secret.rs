@@ -5,7 +5,7 @@ use zeroize::Zeroizing;
 use super::{TRIES, Vault, VaultError, rings::ROOT_OWNER};
 use crate::{
     seal::{KeyBinding, Ring, SealError, generation_of},
-    store::{Batch, Entry, Precondition},
+    store::{Batch, Entry, Pair, Precondition},
 };
 
 /// Where such a secret is, and what it belongs to.
@@ -66,6 +66,11 @@ impl RootSecret {
             }
         }
         Err(VaultError::damaged(self.entry, "is missing"))
+    }
+
+    /// The entry of a store with that root.
+    pub(super) fn sealed(&self, root: &Ring, secret: &[u8]) -> Result<Pair, VaultError> {
+        Ok((self.entry.to_owned(), root.seal(self.binding, secret)?))
     }
 
     /// The sealed secret under the present generation; `None` where it is.

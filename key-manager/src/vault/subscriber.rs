@@ -14,7 +14,7 @@ use tokio::sync::{Mutex, watch};
 use super::{PAGE, SetName, TRIES, Vault, VaultError, envelope, rings::ROOT_OWNER, set::digest};
 use crate::{
     seal::{RecordBinding, Ring},
-    store::{Batch, Entry, Precondition},
+    store::{Batch, Entry, Pair, Precondition},
 };
 
 const PREFIX: &str = "subscriber/";
@@ -257,6 +257,26 @@ impl Vault {
         }
         *read_to = newer.commit;
         Ok(())
+    }
+
+    /// Every instance that `kept` says yes to as a store with the root key of `other` has it, when it has acknowledged nothing of what that store holds:
+    /// acks of earlier epochs say nothing about keys that come back.
+    pub(super) fn instance_entries_for(
+        &self,
+        other: &Self,
+        kept: impl Fn(&Instance) -> bool,
+    ) -> Result<Vec<Pair>, VaultError> {
+        let (known, root) = (self.instances(), other.root());
+        let kept = known.iter().filter(|instance| kept(instance));
+        let entry = |instance: &Arc<Instance>| {
+            let mut next = instance.as_ref().clone();
+            next.subscriber.first_epoch = 0;
+            next.subscriber.acks.clear();
+            let name = &instance.subscriber.name;
+            let (record, _) = envelope::write(&root.ring, place(name), &next)?;
+            Ok((key(name), record))
+        };
+        kept.map(entry).collect()
     }
 
     pub(super) async fn load_instances(&self) -> Result<(), VaultError> {

@@ -1,3 +1,4 @@
+mod backup;
 mod sealing;
 mod shared;
 mod tokens;

@@ -12,6 +12,7 @@ mod admin;
 mod audit;
 #[cfg(feature = "aws-kms")]
 mod aws_kms;
+mod backup;
 mod budgets;
 mod feed;
 #[cfg(feature = "etcd")]

@@ -1170,6 +1170,233 @@ pub struct IssuedBehind {
     #[prost(message, optional, tag = "2")]
     pub complete_until: ::core::option::Option<::prost_types::Timestamp>,
 }
+/// Asks for a backup of everything.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BackupRequest {}
+/// A part of a backup.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BackupResponse {
+    /// In this order: one header, chunks, one end.
+    #[prost(oneof = "backup_response::Part", tags = "1, 2, 3")]
+    pub part: ::core::option::Option<backup_response::Part>,
+}
+/// Nested message and enum types in `BackupResponse`.
+pub mod backup_response {
+    /// In this order: one header, chunks, one end.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Part {
+        /// What the file holds. It is also in the file.
+        #[prost(message, tag = "1")]
+        Header(super::BackupHeader),
+        /// The next bytes of the file, at most 256 KiB.
+        #[prost(bytes, tag = "2")]
+        Chunk(::prost::alloc::vec::Vec<u8>),
+        /// After the last chunk. A stream that ends without it was broken off.
+        #[prost(message, tag = "3")]
+        End(super::BackupEnd),
+    }
+}
+/// What a backup holds.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BackupHeader {
+    /// The version of the file's format.
+    #[prost(uint32, tag = "1")]
+    pub format: u32,
+    /// When it was taken.
+    #[prost(message, optional, tag = "2")]
+    pub created_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// The epoch of the store at that moment.
+    #[prost(uint64, tag = "3")]
+    pub epoch: u64,
+    /// How many tenants have key sets.
+    #[prost(uint64, tag = "4")]
+    pub tenants: u64,
+    /// How many key sets.
+    #[prost(uint64, tag = "5")]
+    pub key_sets: u64,
+    /// How many keys with private material. Public keys and destroyed ones are not counted.
+    #[prost(uint64, tag = "6")]
+    pub keys: u64,
+    /// How many revocations of tokens.
+    #[prost(uint64, tag = "7")]
+    pub token_revocations: u64,
+    /// How many entries of the store.
+    #[prost(uint64, tag = "8")]
+    pub entries: u64,
+    /// Where the key-manager that took it has the key-encryption key from, for people: the file opens with that key alone.
+    #[prost(string, tag = "9")]
+    pub kek: ::prost::alloc::string::String,
+}
+/// The end of a backup.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BackupEnd {
+    /// The size of the file, in bytes.
+    #[prost(uint64, tag = "1")]
+    pub size: u64,
+    /// The SHA-256 of the whole file.
+    #[prost(bytes = "vec", tag = "2")]
+    pub sha256: ::prost::alloc::vec::Vec<u8>,
+}
+/// A part of a restore.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RestoreRequest {
+    /// First the options, then the file from its first byte to its last.
+    #[prost(oneof = "restore_request::Part", tags = "1, 2")]
+    pub part: ::core::option::Option<restore_request::Part>,
+}
+/// Nested message and enum types in `RestoreRequest`.
+pub mod restore_request {
+    /// First the options, then the file from its first byte to its last.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Part {
+        /// How to restore.
+        #[prost(message, tag = "1")]
+        Options(super::RestoreOptions),
+        /// The next bytes of the file, at most 512 KiB.
+        #[prost(bytes, tag = "2")]
+        Chunk(::prost::alloc::vec::Vec<u8>),
+    }
+}
+/// How to restore.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RestoreOptions {
+    /// Restores also where that undoes something. It is recorded as forced.
+    #[prost(bool, tag = "1")]
+    pub force: bool,
+    /// Verifies the file and says what it would undo, and changes nothing.
+    #[prost(bool, tag = "2")]
+    pub dry_run: bool,
+    /// Makes a retry with the same file harmless, for a day.
+    #[prost(string, tag = "3")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// How a restore goes.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RestoreResponse {
+    /// Any number of steps, then one result.
+    #[prost(oneof = "restore_response::Part", tags = "1, 2")]
+    pub part: ::core::option::Option<restore_response::Part>,
+}
+/// Nested message and enum types in `RestoreResponse`.
+pub mod restore_response {
+    /// Any number of steps, then one result.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Part {
+        /// Where it stands.
+        #[prost(message, tag = "1")]
+        Progress(super::RestoreProgress),
+        /// What came of it. Where it is followed by the status ABORTED, the restore was refused for what it lists.
+        #[prost(message, tag = "2")]
+        Result(super::RestoreResult),
+    }
+}
+/// Where a restore stands.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RestoreProgress {
+    /// What is being done.
+    #[prost(enumeration = "RestoreStep", tag = "1")]
+    pub step: i32,
+    /// Bytes received so far.
+    #[prost(uint64, tag = "2")]
+    pub received: u64,
+}
+/// What came of a restore.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RestoreResult {
+    /// Whether the store now is what the file says. False after a dry run.
+    #[prost(bool, tag = "1")]
+    pub restored: bool,
+    /// What the file holds.
+    #[prost(message, optional, tag = "2")]
+    pub backup: ::core::option::Option<BackupHeader>,
+    /// What it undoes, or would.
+    #[prost(message, optional, tag = "3")]
+    pub undone: ::core::option::Option<Undone>,
+    /// The epoch after it, or, after a dry run, the one that it would have at least.
+    #[prost(uint64, tag = "4")]
+    pub epoch: u64,
+    /// Whether it undid something, and was done by force.
+    #[prost(bool, tag = "5")]
+    pub forced: bool,
+    /// Whether the same request had been executed before: nothing was done now.
+    #[prost(bool, tag = "6")]
+    pub repeated: bool,
+}
+/// What a restore undoes. All counts are 0 where it undoes nothing.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Undone {
+    /// Key sets of the store that the file does not have.
+    #[prost(uint64, tag = "1")]
+    pub key_sets_vanish: u64,
+    /// Keys of the store that the file does not have, those of vanishing sets included.
+    #[prost(uint64, tag = "2")]
+    pub keys_vanish: u64,
+    /// Keys whose state goes back, revoked and destroyed ones included.
+    #[prost(uint64, tag = "3")]
+    pub states_go_back: u64,
+    /// Revoked keys that would not be revoked any more.
+    #[prost(uint64, tag = "4")]
+    pub revocations_undone: u64,
+    /// Destroyed keys whose private material would come back.
+    #[prost(uint64, tag = "5")]
+    pub destroyed_come_back: u64,
+    /// Key sets whose issuer, publication, profile or policy goes back.
+    #[prost(uint64, tag = "6")]
+    pub settings_go_back: u64,
+    /// Revocations of tokens that the file does not have, or has weaker.
+    #[prost(uint64, tag = "7")]
+    pub token_revocations_undone: u64,
+    /// The first 100 key sets that are affected, by name.
+    #[prost(message, repeated, tag = "8")]
+    pub key_sets: ::prost::alloc::vec::Vec<UndoneKeySet>,
+    /// How many are affected in all.
+    #[prost(uint64, tag = "9")]
+    pub key_sets_affected: u64,
+    /// Keys of which fewer encryptions count as granted than were: rotate their sets afterwards, or a random IV may come twice.
+    #[prost(uint64, tag = "10")]
+    pub budgets_go_back: u64,
+}
+/// What a restore undoes in one key set.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct UndoneKeySet {
+    /// The tenant.
+    #[prost(string, tag = "1")]
+    pub tenant: ::prost::alloc::string::String,
+    /// The set.
+    #[prost(string, tag = "2")]
+    pub key_set: ::prost::alloc::string::String,
+    /// Whether the whole set vanishes.
+    #[prost(bool, tag = "3")]
+    pub vanishes: bool,
+    /// The first 20 keys that vanish, or go back.
+    #[prost(message, repeated, tag = "4")]
+    pub keys: ::prost::alloc::vec::Vec<UndoneKey>,
+    /// How many keys vanish or go back.
+    #[prost(uint64, tag = "5")]
+    pub keys_affected: u64,
+    /// Whether its settings go back.
+    #[prost(bool, tag = "6")]
+    pub settings_go_back: bool,
+    /// Revocations of its tokens that are undone.
+    #[prost(uint64, tag = "7")]
+    pub token_revocations_undone: u64,
+    /// Keys of which fewer encryptions count as granted than were.
+    #[prost(uint64, tag = "8")]
+    pub budgets_go_back: u64,
+}
+/// A key that vanishes, or whose state goes back.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UndoneKey {
+    /// Its key id.
+    #[prost(string, tag = "1")]
+    pub kid: ::prost::alloc::string::String,
+    /// Where it stands now.
+    #[prost(enumeration = "KeyState", tag = "2")]
+    pub now: i32,
+    /// Where it would stand; KEY_STATE_UNSPECIFIED = it vanishes.
+    #[prost(enumeration = "KeyState", tag = "3")]
+    pub then: i32,
+}
 /// What the keys of a set are for. The uses are walls: no rpc of one use touches keys of another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -1387,6 +1614,43 @@ impl AuditOutcome {
             "AUDIT_OUTCOME_REFUSED" => Some(Self::Refused),
             "AUDIT_OUTCOME_FAILED" => Some(Self::Failed),
             "AUDIT_OUTCOME_READ" => Some(Self::Read),
+            _ => None,
+        }
+    }
+}
+/// The steps of a restore.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum RestoreStep {
+    /// Not used.
+    Unspecified = 0,
+    /// The file is being received; each frame is verified as it comes.
+    Receiving = 1,
+    /// The file is whole; what it holds is verified and compared with the store.
+    Comparing = 2,
+    /// The store is being written. It goes on without the caller.
+    Writing = 3,
+}
+impl RestoreStep {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "RESTORE_STEP_UNSPECIFIED",
+            Self::Receiving => "RESTORE_STEP_RECEIVING",
+            Self::Comparing => "RESTORE_STEP_COMPARING",
+            Self::Writing => "RESTORE_STEP_WRITING",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "RESTORE_STEP_UNSPECIFIED" => Some(Self::Unspecified),
+            "RESTORE_STEP_RECEIVING" => Some(Self::Receiving),
+            "RESTORE_STEP_COMPARING" => Some(Self::Comparing),
+            "RESTORE_STEP_WRITING" => Some(Self::Writing),
             _ => None,
         }
     }
@@ -1853,6 +2117,68 @@ pub mod key_admin_service_client {
                 .insert(GrpcMethod::new("crypto.keys.v1.KeyAdminService", "ListIssued"));
             self.inner.unary(req, path, codec).await
         }
+        /// Writes the whole store as one sealed file: a header, the file in chunks of at most 256 KiB, then its size and digest. Writes go on meanwhile; the file
+        /// shows one moment. Needs the grant `backup` on the key sets `*` of every tenant that the store holds; `administer` does not imply it.
+        /// The file opens with the key-encryption key alone, and private keys in it are sealed as they are in the store.
+        pub async fn backup(
+            &mut self,
+            request: impl tonic::IntoRequest<super::BackupRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::BackupResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::WireCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/crypto.keys.v1.KeyAdminService/Backup",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("crypto.keys.v1.KeyAdminService", "Backup"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// Puts the content of a backup in the place of the store's. Up: the options, then the file in chunks. Down: how far it has come, then one result.
+        /// Nothing is changed before the whole file is received and verified. Needs the grant `restore` on the key sets `*` of every tenant that the store or the
+        /// file holds; `administer` does not imply it.
+        ///
+        /// INVALID_ARGUMENT on `chunk` for a file that was altered, cut off, is none, has a newer format, or is sealed with another key-encryption key.
+        /// ABORTED (CONFLICT) where it would undo something and `force` is not set: a result that lists what comes before that status; also where another
+        /// restore is under way, or the store was written while this one was decided. UNAVAILABLE (NOT_READY) where the file cannot be kept on the key-manager's disk.
+        /// Nothing was changed in all these cases. A file has at most 4 GiB; more is INVALID_ARGUMENT. A caller that sends nothing for 60 s is given up.
+        ///
+        /// Once it is decided, a restore runs to its end, also when the caller has gone. Key-managers then serve anew from what was restored, which ends streams and
+        /// connections, and every instance is sent a snapshot.
+        pub async fn restore(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::RestoreRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::RestoreResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::WireCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/crypto.keys.v1.KeyAdminService/Restore",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("crypto.keys.v1.KeyAdminService", "Restore"));
+            self.inner.streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -2014,6 +2340,38 @@ pub mod key_admin_service_server {
             request: tonic::Request<super::ListIssuedRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ListIssuedResponse>,
+            tonic::Status,
+        > {
+            Err(tonic::Status::unimplemented("Not yet implemented"))
+        }
+        /// Writes the whole store as one sealed file: a header, the file in chunks of at most 256 KiB, then its size and digest. Writes go on meanwhile; the file
+        /// shows one moment. Needs the grant `backup` on the key sets `*` of every tenant that the store holds; `administer` does not imply it.
+        /// The file opens with the key-encryption key alone, and private keys in it are sealed as they are in the store.
+        async fn backup(
+            &self,
+            request: tonic::Request<super::BackupRequest>,
+        ) -> std::result::Result<
+            tonic::Response<BoxStream<super::BackupResponse>>,
+            tonic::Status,
+        > {
+            Err(tonic::Status::unimplemented("Not yet implemented"))
+        }
+        /// Puts the content of a backup in the place of the store's. Up: the options, then the file in chunks. Down: how far it has come, then one result.
+        /// Nothing is changed before the whole file is received and verified. Needs the grant `restore` on the key sets `*` of every tenant that the store or the
+        /// file holds; `administer` does not imply it.
+        ///
+        /// INVALID_ARGUMENT on `chunk` for a file that was altered, cut off, is none, has a newer format, or is sealed with another key-encryption key.
+        /// ABORTED (CONFLICT) where it would undo something and `force` is not set: a result that lists what comes before that status; also where another
+        /// restore is under way, or the store was written while this one was decided. UNAVAILABLE (NOT_READY) where the file cannot be kept on the key-manager's disk.
+        /// Nothing was changed in all these cases. A file has at most 4 GiB; more is INVALID_ARGUMENT. A caller that sends nothing for 60 s is given up.
+        ///
+        /// Once it is decided, a restore runs to its end, also when the caller has gone. Key-managers then serve anew from what was restored, which ends streams and
+        /// connections, and every instance is sent a snapshot.
+        async fn restore(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::RestoreRequest>>,
+        ) -> std::result::Result<
+            tonic::Response<BoxStream<super::RestoreResponse>>,
             tonic::Status,
         > {
             Err(tonic::Status::unimplemented("Not yet implemented"))
@@ -2735,6 +3093,100 @@ pub mod key_admin_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/crypto.keys.v1.KeyAdminService/Backup" => {
+                    #[allow(non_camel_case_types)]
+                    struct BackupSvc<T: KeyAdminService>(pub Arc<T>);
+                    impl<
+                        T: KeyAdminService,
+                    > tonic::server::ServerStreamingService<super::BackupRequest>
+                    for BackupSvc<T> {
+                        type Response = super::BackupResponse;
+                        type ResponseStream = BoxStream<super::BackupResponse>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::BackupRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as KeyAdminService>::backup(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = BackupSvc(inner);
+                        let codec = crate::codec::WireCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/crypto.keys.v1.KeyAdminService/Restore" => {
+                    #[allow(non_camel_case_types)]
+                    struct RestoreSvc<T: KeyAdminService>(pub Arc<T>);
+                    impl<
+                        T: KeyAdminService,
+                    > tonic::server::StreamingService<super::RestoreRequest>
+                    for RestoreSvc<T> {
+                        type Response = super::RestoreResponse;
+                        type ResponseStream = BoxStream<super::RestoreResponse>;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::RestoreRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as KeyAdminService>::restore(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RestoreSvc(inner);
+                        let codec = crate::codec::WireCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -10,6 +10,7 @@
 )]
 
 mod audit;
+mod backup;
 mod calls;
 mod calls_grpcurl;
 mod calls_malformed;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crypto_proto::keys::v1::{self as proto, key_admin_service_server::KeyAdminService};
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming, codegen::BoxStream};
 use tracing::Instrument as _;
 
 use super::{Admin, caller};
@@ -250,5 +250,22 @@ impl KeyAdminService for Admin {
             .about(&message.kid);
         let page = self.list_issued(&caller, message).await;
         Ok(Response::new(trail.end(page).await?))
+    }
+
+    async fn backup(
+        &self,
+        request: Request<proto::BackupRequest>,
+    ) -> Result<Response<BoxStream<proto::BackupResponse>>, Status> {
+        let caller = caller(&request)?;
+        let trail = self.trail(&caller, "Backup");
+        self.take_backup(&caller, trail).await
+    }
+
+    async fn restore(
+        &self,
+        request: Request<Streaming<proto::RestoreRequest>>,
+    ) -> Result<Response<BoxStream<proto::RestoreResponse>>, Status> {
+        let caller = caller(&request)?;
+        Ok(self.receive_restore(caller, request.into_inner()))
     }
 }

@@ -9,7 +9,7 @@ use service_kit::{
 use testkit::{CertificateAuthority, EtcdCluster, Leaf, PemFolder};
 
 use super::*;
-use crate::store::{MOVED, Precondition};
+use crate::store::{MOVED, Pair, Precondition};
 
 fn options(cluster: &EtcdCluster) -> EtcdOptions {
     EtcdOptions {
@@ -85,6 +85,7 @@ async fn a_transaction_sent_twice_is_committed_once() {
         let answer = client.txn(transaction.txn()).await.unwrap();
         match transaction.outcome(&store.names, &answer).unwrap() {
             Outcome::Committed(commit) => commits.push(commit),
+            Outcome::Replacing => panic!("nothing is being replaced"),
             Outcome::Refused(error) => panic!("{error}"),
         }
     }
@@ -116,9 +117,9 @@ async fn what_etcd_cannot_take_is_refused_before_it_is_sent() {
             batch.check(&key, Precondition::Absent).put(key, "v")
         })
     };
-    let wide = store.commit(many(127)).await.unwrap_err();
+    let wide = store.commit(many(126)).await.unwrap_err();
     assert!(
-        matches!(&wide, StoreError::Refused(text) if text.contains("127 operations")),
+        matches!(&wide, StoreError::Refused(text) if text.contains("126 operations")),
         "{wide}"
     );
     let heavy = Batch::new().put("a", vec![0; 1536 * 1024]);
@@ -128,10 +129,10 @@ async fn what_etcd_cannot_take_is_refused_before_it_is_sent() {
         "{heavy}"
     );
     // what is just within is taken
-    store.commit(many(126)).await.unwrap();
+    store.commit(many(125)).await.unwrap();
     let large = Batch::new().put("a", vec![0; 1535 * 1024]);
     store.commit(large).await.unwrap();
-    assert_eq!(store.scan("", None, 500).await.unwrap().len(), 127);
+    assert_eq!(store.scan("", None, 500).await.unwrap().len(), 126);
 }
 
 #[tokio::test]
@@ -395,4 +396,73 @@ async fn users_are_let_in_with_their_password_and_only_below_their_prefix() {
         );
         assert!(!refused.to_string().contains("guess"), "{what}: {refused}");
     }
+}
+
+#[tokio::test]
+async fn a_replacement_that_was_decided_and_broken_off_is_ended_by_whoever_comes_next() {
+    let cluster = EtcdCluster::start(1);
+    let (one, other) = (connect(&cluster).await, connect(&cluster).await);
+    one.commit(Batch::new().put("old", "1").put("both", "1"))
+        .await
+        .unwrap();
+    let part = |count: usize| -> Vec<Pair> {
+        let many = (0..count).map(|number| (format!("new/{number:03}"), b"2".to_vec()));
+        many.chain([("both".to_owned(), b"2".to_vec())]).collect()
+    };
+    // killed while it stages: nothing has changed, and nobody is held up
+    replace::begin(&one.cluster, &one.names, [1; 16])
+        .await
+        .unwrap();
+    replace::stage(&one.cluster, &one.names, [1; 16], part(50))
+        .await
+        .unwrap();
+    other.settle().await.unwrap();
+    other.commit(Batch::new().put("more", "1")).await.unwrap();
+    assert_eq!(other.scan("", None, 500).await.unwrap().len(), 3);
+    // a later one clears that away, and is killed right after its decision
+    let id = [2; 16];
+    replace::begin(&one.cluster, &one.names, id).await.unwrap();
+    let overtaken = replace::decide(&one.cluster, &one.names, [1; 16], &[]).await;
+    assert!(
+        matches!(&overtaken, Err(error) if error.retry_helps()),
+        "{overtaken:?}"
+    );
+    replace::stage(&one.cluster, &one.names, id, part(100))
+        .await
+        .unwrap();
+    replace::decide(&one.cluster, &one.names, id, &[])
+        .await
+        .unwrap();
+    // asked once more, because the answer was lost
+    replace::decide(&one.cluster, &one.names, id, &[])
+        .await
+        .unwrap();
+    let refused = other
+        .commit(Batch::new().put("late", "1"))
+        .await
+        .unwrap_err();
+    assert!(refused.retry_helps(), "{refused}");
+    let keys: Vec<String> = other
+        .scan("", None, 500)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|entry| entry.key)
+        .collect();
+    assert_eq!(keys.len(), 101, "{keys:?}");
+    assert!(keys.contains(&"both".to_owned()) && !keys.contains(&"late".to_owned()));
+    assert_eq!(other.get("both").await.unwrap().unwrap().value, b"2");
+    other.commit(Batch::new().put("late", "1")).await.unwrap();
+    // many at once bring it to its end once
+    replace::begin(&one.cluster, &one.names, id).await.unwrap();
+    replace::stage(&one.cluster, &one.names, id, part(90))
+        .await
+        .unwrap();
+    replace::decide(&one.cluster, &one.names, id, &[])
+        .await
+        .unwrap();
+    let (first, second) = tokio::join!(one.settle(), other.settle());
+    first.and(second).unwrap();
+    one.settle().await.unwrap();
+    assert_eq!(one.scan("", None, 500).await.unwrap().len(), 91);
 }

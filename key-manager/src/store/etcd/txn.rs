@@ -23,6 +23,8 @@ const SLOTS: u16 = 1024;
 pub(super) enum Outcome {
     Committed(u64),
     Refused(StoreError),
+    /// Everything is being replaced; nothing was written.
+    Replacing,
 }
 
 /// A batch that may be sent more than once and is committed once.
@@ -51,10 +53,12 @@ impl Transaction {
         if !moves {
             compares.push(compare(names, MOVED, Precondition::Absent));
         }
+        compares.push(Compare::version(names.replacing(), CompareOp::Equal, 0));
         let keys_only = || Some(GetOptions::new().with_keys_only());
         let mut reads = vec![
             TxnOp::get(slot.clone(), None),
             TxnOp::get(names.entry(MOVED), keys_only()),
+            TxnOp::get(names.replacing(), keys_only()),
         ];
         let checked = batch.checks.iter().map(|(key, _)| names.entry(key));
         reads.extend(checked.map(|key| TxnOp::get(key, keys_only())));
@@ -100,9 +104,12 @@ impl Transaction {
             // An earlier try was committed, and its answer was lost.
             return Ok(Outcome::Committed(revision(Some(slot)).unwrap_or_default()));
         }
-        let moved = revision(answers.next().flatten()).is_some();
+        let moved = answers.next().flatten().is_some();
         if moved && !self.checks.iter().any(|(key, _)| key == MOVED) {
             return Ok(Outcome::Refused(StoreError::Moved));
+        }
+        if answers.next().flatten().is_some() {
+            return Ok(Outcome::Replacing);
         }
         let failed = self
             .checks
@@ -117,7 +124,7 @@ impl Transaction {
     }
 }
 
-fn compare(names: &Names, key: &str, precondition: Precondition) -> Compare {
+pub(super) fn compare(names: &Names, key: &str, precondition: Precondition) -> Compare {
     let key = names.entry(key);
     match precondition {
         Precondition::Absent => Compare::version(key, CompareOp::Equal, 0),
@@ -148,11 +155,11 @@ fn checked_size(names: &Names, batch: &Batch) -> Result<(), StoreError> {
         .len()
         .saturating_add(batch.deletes.len())
         .max(batch.checks.len());
-    // The commit's name and the mark of a store that was moved take two.
-    if most > MAX_OPS - 2 {
+    // The commit's name, the mark of a store that was moved and that of one that is being replaced take three.
+    if most > MAX_OPS - 3 {
         return refused(format!(
             "{most} operations are more than the {} that etcd takes in one transaction",
-            MAX_OPS - 2
+            MAX_OPS - 3
         ));
     }
     let each = names.entries().len() + BYTES_PER_OP;

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use super::*;
-use crate::store::{MemoryStore, SqliteStore};
+use crate::store::{MemoryStore, Replacement, Snapshot, SqliteStore};
 
 /// A store that ends after so many commits, as a killed process or a lost cluster does, and that may change what it is given.
 #[derive(Debug)]
@@ -57,6 +57,14 @@ impl KeyStore for Failing {
             });
         left.map_err(|_none| StoreError::Unavailable("gone".into()))?;
         self.store.commit(batch).await
+    }
+
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+        self.store.snapshot().await
+    }
+
+    async fn replace(&self, replacement: Replacement) -> Result<u64, StoreError> {
+        self.store.replace(replacement).await
     }
 
     fn watch(&self) -> watch::Receiver<u64> {

@@ -39,7 +39,7 @@ const fn kind(name: &'static str, keyed: Keyed) -> Kind {
 }
 
 /// All of them. A name that ends with a slash is a prefix.
-pub(super) const KINDS: [Kind; 17] = [
+pub(super) const KINDS: [Kind; 18] = [
     kind("root", Keyed::Kek),
     kind("data-key/", Keyed::Kek),
     kind("epoch", Keyed::AtOnce),
@@ -50,6 +50,7 @@ pub(super) const KINDS: [Kind; 17] = [
     kind("changed/", Keyed::Nothing),
     kind("request-at/", Keyed::Nothing),
     kind("moved", Keyed::Nothing),
+    kind("restored", Keyed::Nothing),
     kind("arriving", Keyed::Nothing),
     kind("revoked/", Keyed::RootRecord(token_record::reseal)),
     kind(

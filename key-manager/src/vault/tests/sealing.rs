@@ -9,6 +9,7 @@ use service_kit::shutdown::Shutdown;
 use tokio::runtime::Runtime;
 
 use super::*;
+use crate::store::{Replacement, Snapshot};
 use crate::{
     audit::Anchor,
     seal::{Keks, KeyEncryptionKey},
@@ -266,6 +267,14 @@ impl KeyStore for Mortal {
             Ok(_) => self.store.commit(batch).await,
             Err(_dead) => Err(StoreError::Unavailable("killed".into())),
         }
+    }
+
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+        self.store.snapshot().await
+    }
+
+    async fn replace(&self, replacement: Replacement) -> Result<u64, StoreError> {
+        self.store.replace(replacement).await
     }
 
     fn watch(&self) -> watch::Receiver<u64> {

@@ -5,7 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 
 use super::*;
-use crate::lifecycle::LifecycleError;
+use crate::{
+    lifecycle::LifecycleError,
+    store::{Replacement, Snapshot},
+};
 
 /// One store in several hands. It may be written in the middle of a read.
 struct Shared {
@@ -66,6 +69,14 @@ impl KeyStore for Shared {
 
     async fn commit(&self, batch: Batch) -> Result<u64, StoreError> {
         self.store.commit(batch).await
+    }
+
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+        self.store.snapshot().await
+    }
+
+    async fn replace(&self, replacement: Replacement) -> Result<u64, StoreError> {
+        self.store.replace(replacement).await
     }
 
     fn watch(&self) -> watch::Receiver<u64> {

@@ -1,7 +1,10 @@
 //! Writes that are repeated, abandoned or overtaken.
 
 use super::*;
-use crate::{lifecycle::LifecycleError, store::StoreError};
+use crate::{
+    lifecycle::LifecycleError,
+    store::{Replacement, Snapshot, StoreError},
+};
 
 #[tokio::test]
 async fn requests_are_remembered_for_a_day() {
@@ -115,6 +118,14 @@ impl KeyStore for SlowStore {
         let committed = self.0.commit(batch).await;
         tokio::time::sleep(Duration::from_millis(100)).await;
         committed
+    }
+
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+        self.0.snapshot().await
+    }
+
+    async fn replace(&self, replacement: Replacement) -> Result<u64, StoreError> {
+        self.0.replace(replacement).await
     }
 
     fn watch(&self) -> watch::Receiver<u64> {

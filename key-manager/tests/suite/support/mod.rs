@@ -37,6 +37,11 @@ key_sets = ["op/*"]
 operations = ["revoke-tokens"]
 
 [[grant]]
+caller = "spiffe://crypto.dev/keeper"
+key_sets = ["*"]
+operations = ["backup", "restore"]
+
+[[grant]]
 caller = "spiffe://crypto.dev/root"
 key_sets = ["*"]
 operations = ["administer", "revoke-tokens"]
