@@ -15,6 +15,9 @@ use crate::{
 /// How often it looks for work. A rotation at this replica wakes it at once.
 pub const INTERVAL: Duration = Duration::from_secs(5);
 
+/// How often what is left is counted during a pass.
+const COUNTED: Duration = Duration::from_secs(1);
+
 /// The rest between two writes, at least and at most.
 const REST: (Duration, Duration) = (Duration::from_millis(2), Duration::from_secs(1));
 
@@ -121,14 +124,20 @@ impl Sealer {
         };
         let (begun, generation) = (clock.boot(), pass.generation());
         let (records, keys, _) = vault.sealing_left();
+        self.lifecycle.metrics.sealing_left(vault.sealing_left());
         tracing::info!(%owner, generation, records, keys, "re-sealing begins");
+        let mut counted = begun;
         loop {
             if shutdown.is_triggered() {
                 return Ok(());
             }
             let at = clock.boot();
             let step = self.lifecycle.reseal_some(&mut pass).await?;
-            self.lifecycle.metrics.sealing_left(vault.sealing_left());
+            // Counting goes through every key set.
+            if at.saturating_since(counted) >= COUNTED {
+                self.lifecycle.metrics.sealing_left(vault.sealing_left());
+                counted = at;
+            }
             match step {
                 Step::More => {}
                 Step::Done => break,

@@ -256,7 +256,9 @@ async fn wrap(
 fn unwrap_error(entry: &str, error: UnwrapError) -> VaultError {
     match error {
         UnwrapError::Kek(error) => VaultError::Kek(error),
-        UnwrapError::Seal(SealError::Engine) => VaultError::Seal(SealError::Engine),
-        UnwrapError::Seal(error) => VaultError::damaged(entry, error),
+        UnwrapError::Seal(error @ (SealError::Refused | SealError::Format(_))) => {
+            VaultError::damaged(entry, error)
+        }
+        UnwrapError::Seal(error) => VaultError::Seal(error),
     }
 }

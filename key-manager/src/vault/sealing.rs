@@ -209,6 +209,8 @@ impl Turn {
         let commit = commit.map_err(|error| VaultError::of_write(error, "", false))?;
         next.revision = commit;
         vault.know_held(next);
+        // What was counted says nothing of the new generation.
+        *vault.root_count() = None;
         if let Some(heads) = heads {
             let mut view = vault.view_mut();
             (view.heads, view.epoch_revision) = (heads, commit);
@@ -304,6 +306,7 @@ impl Vault {
 }
 
 fn data_keys(held: &Held, counts: &Counts, counted_at: Time) -> DataKeys {
+    let counts = counts::kept(held, counts);
     let generations = held.record.keys.iter().map(|key| {
         let (records, keys) = counts.get(&key.generation).copied().unwrap_or_default();
         Generation {

@@ -15,10 +15,10 @@ pub(super) struct Chunk {
     pub(super) moved: Vec<Moved>,
 }
 
-/// What has come to stand under the newest generation: where from, records and keys.
+/// What has come to stand under the newest generation: where from, records and keys. `None` = the root's did not key it before.
 pub(super) struct Moved {
     pub(super) root: bool,
-    pub(super) from: u32,
+    pub(super) from: Option<u32>,
     pub(super) records: u64,
     pub(super) keys: u64,
 }

@@ -25,10 +25,11 @@ impl Vault {
     pub fn sealing_left(&self) -> (u64, u64, usize) {
         let (mut records, mut keys) = (0_u64, 0_u64);
         let mut add = |held: &Held, counts: &Counts| {
-            let present = held.ring.present();
-            for (_, (more, sealed)) in counts.iter().filter(|(one, _)| **one != present) {
-                records = records.saturating_add(*more);
-                keys = keys.saturating_add(*sealed);
+            let mut counts = kept(held, counts);
+            counts.remove(&held.ring.present());
+            for (more, sealed) in counts.into_values() {
+                records = records.saturating_add(more);
+                keys = keys.saturating_add(sealed);
             }
         };
         let root = self.root();
@@ -56,7 +57,12 @@ impl Vault {
     pub(super) fn count_tenants(&self) -> BTreeMap<String, Counts> {
         let mut all: BTreeMap<String, Counts> = BTreeMap::new();
         for entry in self.all().1 {
-            let counts = all.entry(entry.set.tenant.clone()).or_default();
+            if !all.contains_key(&entry.set.tenant) {
+                all.insert(entry.set.tenant.clone(), Counts::new());
+            }
+            let Some(counts) = all.get_mut(&entry.set.tenant) else {
+                continue;
+            };
             counts.entry(entry.sealed.generation).or_default().0 += 1;
             for generation in entry.keys.values().filter_map(|facts| facts.sealed_under()) {
                 counts.entry(generation).or_default().1 += 1;
@@ -114,4 +120,28 @@ impl Vault {
         let known = self.sealing.root.lock();
         known.unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The counts by generations that are kept. What is known here to stand under one that was removed has been re-sealed by another
+/// replica: only then it goes.
+pub(super) fn kept(held: &Held, counts: &Counts) -> Counts {
+    let mut kept = Counts::new();
+    for (generation, (records, keys)) in counts {
+        let is_kept = held
+            .record
+            .keys
+            .iter()
+            .any(|key| key.generation == *generation);
+        let under = if is_kept {
+            *generation
+        } else {
+            held.ring.present()
+        };
+        let count = kept.entry(under).or_default();
+        *count = (
+            count.0.saturating_add(*records),
+            count.1.saturating_add(*keys),
+        );
+    }
+    kept
 }

@@ -169,9 +169,13 @@ impl Vault {
             revision: 0,
         };
         match self.replace_held(&held, stored).await {
-            Err(VaultError::Conflict) => Ok(false),
-            done => done.map(|()| true),
+            Err(VaultError::Conflict) => return Ok(false),
+            done => done?,
         }
+        if pass.owner == Owner::Root {
+            *self.root_count() = None;
+        }
+        Ok(true)
     }
 
     fn again(&self, pass: &mut Pass) -> Result<Step, VaultError> {
@@ -222,7 +226,7 @@ impl Vault {
             chunk.put(&entry.key, resealed);
             chunk.moved.push(Moved {
                 root: true,
-                from: work::generation(kind, entry).unwrap_or_default(),
+                from: work::generation(kind, entry),
                 records: 1 - keys,
                 keys,
             });
@@ -268,15 +272,15 @@ impl Vault {
         if set.sealed.generation != present {
             chunk.moved.push(Moved {
                 root: false,
-                from: set.sealed.generation,
+                from: Some(set.sealed.generation),
                 records: 1,
                 keys: 0,
             });
         }
-        if let Some(from) = under_root.filter(|under| *under != roots) {
+        if under_root != Some(roots) {
             chunk.moved.push(Moved {
                 root: true,
-                from,
+                from: under_root,
                 records: 1,
                 keys: 0,
             });
@@ -311,7 +315,7 @@ impl Vault {
             error => VaultError::damaged(&key, error),
         })?;
         let sealed = held.ring.seal(binding, &secret)?;
-        let from = facts.sealed_under().unwrap_or_default();
+        let from = facts.sealed_under();
         if let Some(facts) = set.keys.get_mut(kid) {
             facts.sealed = Some(set::digest(&sealed));
             facts.generation = Some(held.ring.present());
@@ -358,12 +362,16 @@ impl Vault {
         let to = self.root().ring.present();
         let mut root = self.root_count();
         for moved in chunk.moved {
-            pass.resealed += moved.records + moved.keys;
+            if moved.from.is_some() {
+                pass.resealed += moved.records + moved.keys;
+            }
             if let Some((at, counts)) = root.as_mut().filter(|_| moved.root) {
                 *at = now;
-                let from = counts.entry(moved.from).or_default();
-                from.0 = from.0.saturating_sub(moved.records);
-                from.1 = from.1.saturating_sub(moved.keys);
+                if let Some(from) = moved.from {
+                    let from = counts.entry(from).or_default();
+                    from.0 = from.0.saturating_sub(moved.records);
+                    from.1 = from.1.saturating_sub(moved.keys);
+                }
                 let newest = counts.entry(to).or_default();
                 (newest.0, newest.1) = (newest.0 + moved.records, newest.1 + moved.keys);
             }
