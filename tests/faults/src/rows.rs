@@ -3,6 +3,7 @@
 mod etcd;
 mod feed;
 mod kills;
+mod planted_bugs;
 mod power_cuts;
 mod revocation;
 mod rotation;
@@ -39,6 +40,7 @@ pub const GROUPS: &[Group] = &[
     store_edits::GROUP,
     etcd::GROUP,
     feed::GROUP,
+    planted_bugs::GROUP,
 ];
 
 /// The group of that name.

@@ -69,7 +69,12 @@ pub struct UnknownBug(String);
 impl fmt::Display for UnknownBug {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<_> = Bug::ALL.iter().map(|bug| bug.name()).collect();
-        write!(f, "there is no bug `{}`: there are {}", self.0, names.join(", "))
+        write!(
+            f,
+            "there is no bug `{}`: there are {}",
+            self.0,
+            names.join(", ")
+        )
     }
 }
 

@@ -65,9 +65,11 @@ fn begin_pause(stage: &Stage, node: &Node, pause: u64) {
 async fn end_pause(stage: &Stage, node: &Node, pause: u64) {
     node.clock.resume();
     if pause > 0 {
-        stage
-            .sim
-            .step(format_args!("i{} stands still for {} s", node.index, pause / 1_000));
+        stage.sim.step(format_args!(
+            "i{} stands still for {} s",
+            node.index,
+            pause / 1_000
+        ));
         stage.sim.sleep(pause).await;
     }
 }
@@ -106,7 +108,9 @@ pub(crate) async fn sign(
         .await;
     node.clock.resume();
     let Ok(signed) = signed else {
-        stage.sim.step(format_args!("i{} does not sign for {set}", node.index));
+        stage
+            .sim
+            .step(format_args!("i{} does not sign for {set}", node.index));
         end_pause_later(stage, node, pause, |_| Ok(()));
         return;
     };
@@ -223,7 +227,9 @@ pub(crate) async fn verify(
             }
         });
         drop(truth);
-        stage.sim.step(format_args!("i{index} {said} a token of {label}"));
+        stage
+            .sim
+            .step(format_args!("i{index} {said} a token of {label}"));
         found
     });
 }
@@ -251,7 +257,10 @@ async fn verdict(stage: &Stage, process: &Process, token: &Token) -> Option<Resu
         token: token.text.clone(),
         demands,
     };
-    let verdict = process.plane().verify(&stage.assets.caller, command, None).await;
+    let verdict = process
+        .plane()
+        .verify(&stage.assets.caller, command, None)
+        .await;
     let verdict = verdict.ok()?;
     Some(verdict.map(drop).map_err(|reason| reason.name().to_owned()))
 }
@@ -261,7 +270,12 @@ fn cache_later(stage: &Stage, process: &Arc<Process>, token: &Token) {
     if !stage.sim.has(Bug::RevokedKeyRecached) {
         return;
     }
-    let revoked = stage.sim.truth().kids.get(&token.kid).is_some_and(|kid| kid.revoked.is_some());
+    let revoked = stage
+        .sim
+        .truth()
+        .kids
+        .get(&token.kid)
+        .is_some_and(|kid| kid.revoked.is_some());
     if revoked {
         return;
     }
@@ -300,7 +314,11 @@ async fn decrypt_somewhere(stage: &Arc<Stage>) {
     let must = truth.must_decrypt(&cipher.kid, cipher.at, now);
     let left = truth.left(process.id, now);
     drop(truth);
-    stage.sim.step(format_args!("i{} decrypts with {label}: {}", node.index, opened.is_some()));
+    stage.sim.step(format_args!(
+        "i{} decrypts with {label}: {}",
+        node.index,
+        opened.is_some()
+    ));
     if let Err((invariant, what)) = left {
         stage.sim.broken(invariant, what);
     }
@@ -338,17 +356,23 @@ impl Stage {
             return;
         }
         let listed = document.lists(&token.kid);
-        let accepted = listed.then_some(()).ok_or_else(|| "not in its JWKS".to_owned());
+        let accepted = listed
+            .then_some(())
+            .ok_or_else(|| "not in its JWKS".to_owned());
         let truth = self.sim.truth();
         let label = truth.label(&token.kid).to_owned();
         // Somebody outside hears of no revoked token.
-        let of_key = truth.kids.get(&token.kid).is_some_and(|kid| kid.revoked.is_some());
+        let of_key = truth
+            .kids
+            .get(&token.kid)
+            .is_some_and(|kid| kid.revoked.is_some());
         let found = match listed && !of_key {
             true => Ok(()),
             false => truth.judged((judge, who), 0, &token, accepted, now),
         };
         drop(truth);
-        self.sim.step(format_args!("o{who} finds {label}: {listed}"));
+        self.sim
+            .step(format_args!("o{who} finds {label}: {listed}"));
         if let Err((invariant, what)) = found {
             self.sim.broken(invariant, what);
         }

@@ -74,8 +74,8 @@ impl NodeClock {
 
     fn elapsed(&self) -> Duration {
         let readings = &self.0;
-        let paused = readings.reads.load(Ordering::Relaxed) == 0
-            && !readings.blind.load(Ordering::Relaxed);
+        let paused =
+            readings.reads.load(Ordering::Relaxed) == 0 && !readings.blind.load(Ordering::Relaxed);
         let pause = if paused {
             Duration::from_millis(readings.pause.load(Ordering::Relaxed))
         } else {

@@ -119,9 +119,7 @@ impl Node {
         let name = format!("{}#{hex}", assets.instance_name.name());
         let id = sim.truth().born(sim.now(), self.index, name);
         let (writer, plane) = self.keys(assets);
-        let twin = sim
-            .has(Bug::IatInRevokedSecond)
-            .then(|| self.keys(assets));
+        let twin = sim.has(Bug::IatInRevokedSecond).then(|| self.keys(assets));
         let (twin, signer) = twin.unzip();
         let process = Arc::new(Process {
             id,

@@ -22,6 +22,7 @@ invariants! {
     Record "what is written breaks no invariant of keyring, by what the store held when it was decided"
     KeepsActive "a set that generates its keys keeps an Active one"
     EpochRises "the epoch never goes down, at any observer"
+    Gapless "an instance that is at an epoch knows what was written up to it"
     AckedWrite "a write that was answered is never lost"
     LeaseStored "no instance relies on a lease that is not stored"
     LeaseHeld "nothing leaves an instance after its lease"

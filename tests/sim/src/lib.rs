@@ -11,7 +11,7 @@
 //! | [`stage`], [`replica`], [`instance`], [`store`], [`clock`], [`keys`] | the nodes, and what they stand on |
 //! | [`calls`], [`outside`], [`operator`], [`trouble`] | what is asked of them, and what goes wrong |
 //! | [`truth`], [`invariant`] | what is true, and what must hold |
-//! | [`bug`], [`rules`] | the planted bugs |
+//! | [`bug`], [`rules`], [`hunt`] | the planted bugs, and where they are looked for |
 //! | [`trace`], [`sim`], [`run`] | a run, its steps and its digest |
 
 #![expect(
@@ -27,6 +27,7 @@ mod bug;
 mod calls;
 mod clock;
 mod dice;
+mod hunt;
 mod instance;
 mod invariant;
 mod keys;
@@ -44,6 +45,7 @@ mod truth;
 mod world;
 
 pub use bug::{Bug, UnknownBug};
+pub use hunt::{HUNT, Hunt, hunt, world_for};
 pub use invariant::{Broken, Invariant};
 pub use run::{Failure, Options, Outcome, Runner};
 

@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use key_manager::lifecycle::{Lifecycle, Mutation, TokenTarget};
 use key_manager::vault::SetName;
-use keyring::{
-    Algorithm, KeySpec, NewKeySet, Policy, Profile, Publish, Span, State, Use,
-};
+use keyring::{Algorithm, KeySpec, NewKeySet, Policy, Profile, Publish, Span, State, Use};
 
 use crate::Fault;
 use crate::calls;
@@ -40,7 +38,12 @@ pub(crate) async fn begin(stage: &Arc<Stage>) -> Result<(), Fault> {
     };
     let sets = [
         ("op/access-token", "Ed25519", Use::Sign, Publish::Public),
-        ("op/encryption", "ECDH-ES+A256KW", Use::Encrypt, Publish::Public),
+        (
+            "op/encryption",
+            "ECDH-ES+A256KW",
+            Use::Encrypt,
+            Publish::Public,
+        ),
         ("op/session", "HS256", Use::Sign, Publish::None),
     ];
     for (name, algorithm, key_use, publish) in sets {
@@ -138,6 +141,13 @@ async fn rotate(stage: &Stage, lifecycle: &Lifecycle, force: bool) {
     };
     stage.sim.step(format_args!("rotate {name}, force {force}"));
     let _answer = lifecycle.rotate(&named(&name), force, &by_operator()).await;
+    // Some are in a hurry: the key that was made with this promotion is to be the next one already.
+    for _ in 0..3 {
+        stage.sim.sleep_about(3 * MINUTE).await;
+        if !force && stage.is_storm() {
+            let _answer = lifecycle.rotate(&named(&name), false, &by_operator()).await;
+        }
+    }
 }
 
 async fn revoke_key(stage: &Arc<Stage>, lifecycle: &Lifecycle) {
@@ -172,9 +182,17 @@ async fn revoke_key(stage: &Arc<Stage>, lifecycle: &Lifecycle) {
     stage.sim.step(format_args!("revoke {label}"));
     let answer = lifecycle.revoke(&named(&name), &kid, &by_operator()).await;
     if answer.is_ok() {
-        let revoked = stage.sim.truth().kids.get(&kid).is_some_and(|one| one.revoked.is_some());
+        let revoked = stage
+            .sim
+            .truth()
+            .kids
+            .get(&kid)
+            .is_some_and(|one| one.revoked.is_some());
         if !revoked {
-            stage.sim.broken(Invariant::AckedWrite, format_args!("{label} is not revoked"));
+            stage.sim.broken(
+                Invariant::AckedWrite,
+                format_args!("{label} is not revoked"),
+            );
         }
     }
 }
@@ -194,7 +212,9 @@ async fn revoke_tokens(stage: &Arc<Stage>, lifecycle: &Lifecycle) {
     } else {
         None
     };
-    let sub = jti.is_none().then(|| format!("u{}", stage.sim.dice().below(5)));
+    let sub = jti
+        .is_none()
+        .then(|| format!("u{}", stage.sim.dice().below(5)));
     let target = match (&jti, &sub) {
         (Some(jti), _) => TokenTarget::Jti {
             jti: jti.clone(),
@@ -215,8 +235,12 @@ async fn revoke_tokens(stage: &Arc<Stage>, lifecycle: &Lifecycle) {
         done: None,
     });
     let names: Vec<SetName> = signing.iter().map(|name| named(name)).collect();
-    stage.sim.step(format_args!("revoke tokens of {jti:?} {sub:?}"));
-    let answer = lifecycle.revoke_tokens(&names, &target, &by_operator()).await;
+    stage
+        .sim
+        .step(format_args!("revoke tokens of {jti:?} {sub:?}"));
+    let answer = lifecycle
+        .revoke_tokens(&names, &target, &by_operator())
+        .await;
     let now = stage.sim.now();
     {
         let mut truth = stage.sim.truth();

@@ -109,7 +109,12 @@ impl Stage {
         if sim.has(Bug::RetiringEncryptionPublished) {
             document = self.with_retiring(process, &document);
         }
-        sim.step(format_args!("i{} serves {} keys for {} s", node.index, document.keys.len(), max_age / 1_000));
+        sim.step(format_args!(
+            "i{} serves {} keys for {} s",
+            node.index,
+            document.keys.len(),
+            max_age / 1_000
+        ));
         let kids = document.kids();
         let found = sim.truth().served(process.id, &kids, max_age, sim.now());
         if let Err((invariant, what)) = found {
@@ -148,10 +153,8 @@ impl Stage {
 
     /// Somebody outside encrypts to a key that it finds in what it holds.
     pub(crate) fn encrypt(&self) {
-        let who = {
-            let caches = lock(&self.outside).len();
-            self.sim.dice().index(caches)
-        };
+        // Only those that heed max-age are promised that what they make is opened.
+        let who = self.sim.dice().index(2);
         let Some((document, _)) = self.held(who) else {
             return;
         };
@@ -170,7 +173,14 @@ impl Stage {
             ..EncryptRequest::default()
         };
         let made = AwsLc.encrypter(algorithm, &key).ok().and_then(|key| {
-            jose::jwe::encrypt(&request, b"for you", &*key, ContentEncryption::A256Gcm, &AwsLc).ok()
+            jose::jwe::encrypt(
+                &request,
+                b"for you",
+                &*key,
+                ContentEncryption::A256Gcm,
+                &AwsLc,
+            )
+            .ok()
         });
         let Some(text) = made else { return };
         let mut truth = self.sim.truth();

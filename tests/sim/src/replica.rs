@@ -81,8 +81,11 @@ impl Replica {
             match self.open(&alive).await {
                 Ok(vault) => break vault,
                 Err(error) => {
-                    self.sim
-                        .step(format_args!("r{} does not start: {}", self.index, short(&*error)));
+                    self.sim.step(format_args!(
+                        "r{} does not start: {}",
+                        self.index,
+                        short(&*error)
+                    ));
                     self.sim.sleep(2_000).await;
                 }
             }
@@ -106,9 +109,19 @@ impl Replica {
         );
         let mut tasks = JoinSet::new();
         tasks.spawn(vault.follow(Shutdown::new()));
-        tasks.spawn(rounds(self.sim.clone(), self.index, Rotator::new(lifecycle.clone())));
+        tasks.spawn(rounds(
+            self.sim.clone(),
+            self.index,
+            Rotator::new(lifecycle.clone()),
+        ));
         self.sim.step(format_args!("r{} runs", self.index));
-        *lock(&self.running) = Some(Running {
+        let mut running = lock(&self.running);
+        if running.is_some() {
+            // Somebody else was faster.
+            alive.store(false, Ordering::Relaxed);
+            return;
+        }
+        *running = Some(Running {
             feed,
             lifecycle,
             alive,

@@ -3,8 +3,8 @@
 //! Each asks the real rules with one fact made up, or forgets one thing of what they decided. That is the narrowest form in which such a bug
 //! can be written, and it needs no switch in `keyring`.
 
-use keyring::{Action, Context, KeySet, NewKey, Refusal, Span, State, Subscriber, Time, Times};
 use key_manager::lifecycle::Rules;
+use keyring::{Action, Context, KeySet, NewKey, Refusal, Span, State, Subscriber, Time, Times};
 
 use crate::bug::Bug;
 
@@ -35,8 +35,7 @@ impl Broken {
             Bug::DeadLease => {
                 let bound = ctx.times.max_verify_staleness;
                 let heard = |s: &Subscriber| s.lease_end + SILENT >= ctx.now + bound;
-                told.subscribers
-                    .retain(|s| !s.is_live(ctx.now) || heard(s));
+                told.subscribers.retain(|s| !s.is_live(ctx.now) || heard(s));
             }
             Bug::RetirementUnheard => {
                 let demoted = set.in_state(State::Retiring);

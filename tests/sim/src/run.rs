@@ -81,7 +81,10 @@ impl fmt::Display for Failure {
         )?;
         writeln!(f, "invariant: {}", self.broken.invariant)?;
         writeln!(f, "broken: {}", self.broken.what)?;
-        let bug = self.bug.map(|bug| format!(" --bug {bug}")).unwrap_or_default();
+        let bug = self
+            .bug
+            .map(|bug| format!(" --bug {bug}"))
+            .unwrap_or_default();
         write!(
             f,
             "again: make sim SIM='--seed {} --world {} --steps {}{bug}'",
@@ -168,7 +171,9 @@ impl Runner {
 
 /// Neighbours choose neighbouring worlds, and no episode follows itself.
 const fn next_seed(seed: u64) -> u64 {
-    seed.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(0x1405_7B7E_F767_814F) >> 16
+    seed.wrapping_mul(0x5851_F42D_4C95_7F2D)
+        .wrapping_add(0x1405_7B7E_F767_814F)
+        >> 16
 }
 
 async fn play(

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use key_manager::store::{Batch, Entry, KeyStore, MemoryStore, Newer, StoreError};
+use key_manager::store::{Batch, Entry, KeyStore, MemoryStore, Newer, Precondition, StoreError};
 use tokio::sync::watch;
 
 use crate::bug::Bug;
@@ -121,11 +121,9 @@ impl Line {
     /// The planted bug: what instances report never reaches the store.
     fn remember(&self, batch: &Batch, commit: u64) -> bool {
         let mut memory = lock(&self.memory);
-        let known = |key: &str| memory.contains_key(key) || commit > 0;
         let of_instance = |key: &String| key.starts_with("subscriber/");
-        let replaces = batch.checks().iter().any(|(key, precondition)| {
-            known(key) && *precondition != key_manager::store::Precondition::Absent
-        });
+        let mut checks = batch.checks().iter();
+        let replaces = checks.any(|(_, precondition)| *precondition != Precondition::Absent);
         if !replaces || !batch.puts().iter().all(|(key, _)| of_instance(key)) {
             return false;
         }
@@ -194,7 +192,7 @@ impl KeyStore for Line {
             return Err(StoreError::Unavailable("it is read-only".into()));
         }
         if self.sim.has(Bug::AckInMemory) {
-            let next = *store.watch().borrow();
+            let next = store.commit(Batch::new()).await?;
             if self.remember(&batch, next) {
                 return Ok(next);
             }

@@ -129,7 +129,11 @@ fn cut(stage: &Stage) {
             stage.cut(node.index, replica.index, until);
         }
     }
-    stage.sim.step(format_args!("i{} is cut off for {} s, from all {all}", node.index, long / 1_000));
+    stage.sim.step(format_args!(
+        "i{} is cut off for {} s, from all {all}",
+        node.index,
+        long / 1_000
+    ));
 }
 
 async fn crash(stage: &Stage) {
@@ -156,7 +160,11 @@ fn pause(stage: &Stage) {
     let Some(node) = stage.any_node() else { return };
     let long = how_long(stage);
     node.freeze(stage.sim.now() + long);
-    stage.sim.step(format_args!("i{} stands still for {} s", node.index, long / 1_000));
+    stage.sim.step(format_args!(
+        "i{} stands still for {} s",
+        node.index,
+        long / 1_000
+    ));
 }
 
 async fn outage(stage: &Stage) {
@@ -173,7 +181,9 @@ async fn drift(stage: &Stage) {
     let Some(replica) = stage.any_replica() else {
         return;
     };
-    stage.sim.step(format_args!("the clock of r{} drifts", replica.index));
+    stage
+        .sim
+        .step(format_args!("the clock of r{} drifts", replica.index));
     while stage.is_storm() {
         replica.clock.set_offset(replica.clock.offset() + DRIFT);
         stage.sim.sleep(10_000).await;
@@ -186,7 +196,11 @@ async fn wrong_clock(stage: &Stage) {
     let off = i64::try_from(stage.sim.within((10_000, 3_600_000))).unwrap_or_default();
     let ahead = stage.sim.dice().below(2) == 0;
     node.clock.set_offset(if ahead { off } else { -off });
-    stage.sim.step(format_args!("the clock of i{} is {} s off", node.index, off / 1_000));
+    stage.sim.step(format_args!(
+        "the clock of i{} is {} s off",
+        node.index,
+        off / 1_000
+    ));
     let long = how_long(stage);
     stage.sim.sleep(long).await;
     node.clock.set_offset(before);
@@ -204,7 +218,10 @@ async fn rollback(stage: &Arc<Stage>) {
     }
     stop(stage);
     let right = stage.disk.replace(old, true);
-    stage.sim.step(format_args!("a store of {} s ago is put in place", age / 1_000));
+    stage.sim.step(format_args!(
+        "a store of {} s ago is put in place",
+        age / 1_000
+    ));
     for replica in &stage.replicas {
         replica.start().await;
     }

@@ -36,6 +36,8 @@ pub(crate) struct Kid {
     pub(crate) state: State,
     /// When it was made.
     made: u64,
+    /// The epoch that made it.
+    made_epoch: u64,
     /// When it was revoked, and by which epoch.
     pub(crate) revoked: Option<(u64, u64)>,
     demoted_epoch: Option<u64>,
@@ -144,9 +146,12 @@ impl Truth {
         }
         let behind = self.processes.iter();
         let mut behind = behind.filter(|one| one.died.is_none() && now > one.born + calm);
-        match behind.find(|one| one.epoch + 1 < self.epoch || now > one.verify_end) {
+        match behind.find(|one| now > one.verify_end) {
             Some(one) => {
-                let what = format!("i{} is at epoch {}, the store at {}", one.node, one.epoch, self.epoch);
+                let what = format!(
+                    "i{} is at epoch {}, the store at {}",
+                    one.node, one.epoch, self.epoch
+                );
                 Err((Invariant::Progress, what))
             }
             None => Ok(()),

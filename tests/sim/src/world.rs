@@ -66,8 +66,9 @@ pub(crate) struct World {
 
 impl World {
     /// The worlds' names.
-    pub(crate) const NAMES: [&'static str; 7] =
-        ["quiet", "one", "three", "slow", "clocks", "lossy", "rollback"];
+    pub(crate) const NAMES: [&'static str; 7] = [
+        "quiet", "one", "three", "slow", "clocks", "lossy", "rollback",
+    ];
 
     /// The world that the seed chooses.
     pub(crate) fn of(seed: u64) -> Self {
@@ -202,7 +203,7 @@ impl World {
             troubles: Troubles {
                 cut: 60,
                 crash: 200,
-                lost_messages: 30,
+                lost_messages: 60,
                 ..Troubles::default()
             },
             operators: Operators {

@@ -51,7 +51,9 @@ fn main() -> ExitCode {
 /// Whether nothing broke.
 fn run(settings: Settings) -> Result<bool, Fault> {
     if settings.bugs {
-        let lines = Bug::ALL.iter().map(|bug| format!("{:30} {}", bug.name(), bug.about()));
+        let lines = Bug::ALL
+            .iter()
+            .map(|bug| format!("{:30} {}", bug.name(), bug.about()));
         say(&lines.collect::<Vec<_>>().join("\n"));
         return Ok(true);
     }
@@ -71,7 +73,10 @@ fn run(settings: Settings) -> Result<bool, Fault> {
             Ok(false)
         }
         None => {
-            say(&format!("sim: nothing broke; digest {:016x}", outcome.digest));
+            say(&format!(
+                "sim: nothing broke; digest {:016x}",
+                outcome.digest
+            ));
             Ok(true)
         }
     }
@@ -88,7 +93,10 @@ fn line(so_far: &Outcome, began: Instant) -> String {
     )
 }
 
-#[expect(clippy::disallowed_methods, reason = "the one clock of a program that measures itself")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one clock of a program that measures itself"
+)]
 fn now() -> Instant {
     Instant::now()
 }

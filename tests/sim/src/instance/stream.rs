@@ -96,7 +96,9 @@ impl Feed {
             cut_since: None,
         };
         self.send(&mut line, vec![broken_up(sim, hello)]);
-        let ended = self.follow(&mut line, (&to_feed, &mut from_feed), backoff).await;
+        let ended = self
+            .follow(&mut line, (&to_feed, &mut from_feed), backoff)
+            .await;
         self.leave_half_open((to_feed, from_feed));
         ended
     }
@@ -141,7 +143,12 @@ impl Feed {
                 continue;
             }
             while let Some((_, message)) = line.up.pop_front_if(|(at, _)| *at <= sim.now()) {
-                sim.step(format_args!("r{} <- i{} {}", line.replica, self.node.index, up_name(&message)));
+                sim.step(format_args!(
+                    "r{} <- i{} {}",
+                    line.replica,
+                    self.node.index,
+                    up_name(&message)
+                ));
                 let message = up_message(proto::WatchRequest {
                     message: Some(message),
                 });
@@ -215,7 +222,12 @@ impl Feed {
 
     fn receive(&mut self, line: &mut Line, message: Down) -> Result<(), Ended> {
         let sim = self.stage.sim.clone();
-        sim.step(format_args!("i{} <- r{} {}", self.node.index, line.replica, down_name(&message)));
+        sim.step(format_args!(
+            "i{} <- r{} {}",
+            self.node.index,
+            line.replica,
+            down_name(&message)
+        ));
         let message = broken_down(&sim, message, self.streams, self.writer.epoch());
         self.forget_epochs(&message);
         let lease = match &message {
@@ -272,7 +284,9 @@ impl Feed {
     fn leased(&self, id: u64) -> Result<(), Finding> {
         let sim = &self.stage.sim;
         let left = self.process.plane().keys().verify_lease();
-        let left = left.map_or(0, |left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX));
+        let left = left.map_or(0, |left| {
+            u64::try_from(left.as_millis()).unwrap_or(u64::MAX)
+        });
         let times = sim.world().times;
         let terms = (
             times.max_sign_staleness.as_millis(),
@@ -287,7 +301,9 @@ impl Feed {
         let snapshot = self.process.plane().keys().snapshot_owned();
         let mut truth = sim.truth();
         let names: Vec<String> = truth.sets.keys().cloned().collect();
-        let keys = names.iter().flat_map(|name| snapshot.versions(TENANT, name));
+        let keys = names
+            .iter()
+            .flat_map(|name| snapshot.versions(TENANT, name));
         let keys: Vec<_> = keys
             .map(|(kid, state, whole)| (kid.to_owned(), state, whole))
             .collect();
@@ -305,7 +321,9 @@ impl Feed {
 
 impl Line {
     fn has_end(&self) -> bool {
-        self.down.back().is_some_and(|(_, message)| message.is_none())
+        self.down
+            .back()
+            .is_some_and(|(_, message)| message.is_none())
     }
 
     /// How long nothing is to be done.

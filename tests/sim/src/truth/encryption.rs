@@ -2,7 +2,7 @@
 
 use keyring::{State, Use};
 
-use super::{Finding, Truth};
+use super::{Finding, TOLERANCE, Truth};
 use crate::invariant::Invariant;
 
 impl Truth {
@@ -30,7 +30,10 @@ impl Truth {
                 continue;
             };
             if key.revoked.is_some_and(|(_, by)| by <= of.epoch) {
-                let what = format!("i{} is at epoch {} and publishes {}", of.node, of.epoch, key.label);
+                let what = format!(
+                    "i{} is at epoch {} and publishes {}",
+                    of.node, of.epoch, key.label
+                );
                 return Err((Invariant::RevokedKey, what));
             }
             let set = self.sets.get(&key.set);
@@ -46,18 +49,24 @@ impl Truth {
             return Ok(());
         };
         if key.demoted_epoch.is_some_and(|epoch| epoch <= of.epoch) {
-            let what = format!("i{} is at epoch {} and publishes {}", of.node, of.epoch, key.label);
+            let what = format!(
+                "i{} is at epoch {} and publishes {}",
+                of.node, of.epoch, key.label
+            );
             return Err((Invariant::EncryptionActive, what));
         }
         if key.is_excused(now) || key.revoked.is_some() || key.state != State::Active {
             return Ok(());
         }
         let lacking = self.processes.iter().find(|one| {
-            one.died.is_none() && now + 10 < one.verify_end && !one.holds_whole(kid)
+            one.died.is_none() && now + TOLERANCE < one.verify_end && !one.holds_whole(kid)
         });
         match lacking {
             Some(one) => {
-                let what = format!("{} is published, and i{} cannot decrypt", key.label, one.node);
+                let what = format!(
+                    "{} is published, and i{} cannot decrypt",
+                    key.label, one.node
+                );
                 Err((Invariant::EncryptionEverywhere, what))
             }
             None => Ok(()),

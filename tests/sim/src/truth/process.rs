@@ -44,6 +44,11 @@ impl Process {
         }
     }
 
+    /// It serves, and has never heard of the key.
+    fn lacks(&self, kid: &str) -> bool {
+        self.died.is_none() && !self.seen.contains_key(kid)
+    }
+
     pub(crate) fn holds_whole(&self, kid: &str) -> bool {
         self.seen.get(kid).is_some_and(|seen| seen.whole)
     }
@@ -113,11 +118,17 @@ impl Truth {
             .get(process)
             .map_or(0, |of| self.stored_lease(&of.subscriber));
         if end > stored + 500 {
-            let what = format!("i{node} relies on a lease {} ms longer than the stored one", end - stored);
+            let what = format!(
+                "i{node} relies on a lease {} ms longer than the stored one",
+                end - stored
+            );
             return Err((Invariant::LeaseStored, what));
         }
         if believed > end + 1 {
-            let what = format!("i{node} relies on a lease {} ms longer than it was granted", believed - end);
+            let what = format!(
+                "i{node} relies on a lease {} ms longer than it was granted",
+                believed - end
+            );
             return Err((Invariant::LeaseHeld, what));
         }
         Ok(())
@@ -158,9 +169,22 @@ impl Truth {
             });
             seen.whole = whole;
         }
+        let mut made = self.kids.iter();
+        let unknown = made
+            .find(|(kid, known)| known.made_epoch <= epoch && !of.seen.contains_key(kid.as_str()));
+        if let Some((_, known)) = unknown {
+            let what = format!(
+                "i{} is at epoch {epoch} and does not know {}, made by epoch {}",
+                of.node, known.label, known.made_epoch
+            );
+            return Err((Invariant::Gapless, what));
+        }
         match stale {
             Some(label) => {
-                let what = format!("i{} is at epoch {epoch} and does not know that {label} is revoked", of.node);
+                let what = format!(
+                    "i{} is at epoch {epoch} and does not know that {label} is revoked",
+                    of.node
+                );
                 Err((Invariant::RevokedKey, what))
             }
             None => Ok(()),
@@ -182,7 +206,10 @@ impl Truth {
             return Ok(());
         };
         let published = set.publish == Publish::Public && !set.policy.key.algorithm.is_symmetric();
-        let lead = set.policy.publication_lead.unwrap_or(self.times.publication_lead);
+        let lead = set
+            .policy
+            .publication_lead
+            .unwrap_or(self.times.publication_lead);
         let lead = lead.max(self.times.jwks_cap + self.times.skew).as_millis();
         let lead = if published { lead } else { 0 };
         let (made, label) = (key.made, key.label.clone());
@@ -198,7 +225,11 @@ impl Truth {
                 return Err((Invariant::LongPublished, what));
             }
             // Behind a key without a lead everybody has to hold it when it signs.
-            if lead == 0 && without.is_some_and(|at| at + 1 >= now && process.died.is_none()) {
+            if lead == 0
+                && without.is_some()
+                && process.verify_end > now + TOLERANCE
+                && process.lacks(kid)
+            {
                 let what = format!("{label} signs, and i{} serves without it", process.node);
                 return Err((Invariant::LongPublished, what));
             }

@@ -52,12 +52,12 @@ impl Truth {
         clock: &NodeClock,
     ) -> Result<(), Finding> {
         let subscriber = read::<Instance>(value)?.subscriber;
-        let known = self.subscribers.get(key);
-        if known.is_none_or(|known| known.lease_end != subscriber.lease_end) {
-            let end = subscriber.lease_end.shifted(clock.offset().saturating_neg());
-            let end = end.as_millis().saturating_sub(EPOCH_MS);
-            self.leases.insert(subscriber.name.clone(), end);
-        }
+        // By the clock of who writes, as it is now: that is what decisions compare it with.
+        let end = subscriber
+            .lease_end
+            .shifted(clock.offset().saturating_neg());
+        let end = end.as_millis().saturating_sub(EPOCH_MS);
+        self.leases.insert(subscriber.name.clone(), end);
         self.subscribers.insert(key.to_owned(), subscriber);
         Ok(())
     }
@@ -149,6 +149,7 @@ impl Truth {
                 set: set.name.clone(),
                 state: State::Prepared,
                 made: now,
+                made_epoch: set.epoch,
                 revoked: None,
                 demoted_epoch: None,
                 forced: None,
@@ -169,7 +170,10 @@ impl Truth {
     }
 
     fn keeps_live_tokens(&self, now: u64, set: &KeySet) -> Result<(), Finding> {
-        let of_set = self.tokens.iter().filter(|token| token.set == set.name && token.sane);
+        let of_set = self
+            .tokens
+            .iter()
+            .filter(|token| token.set == set.name && token.sane);
         let tokens = of_set.map(|token| {
             let exp = Time::from_millis(token.exp * 1_000);
             (token.kid.as_str(), exp)
@@ -181,4 +185,3 @@ impl Truth {
         }
     }
 }
-

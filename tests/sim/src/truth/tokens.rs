@@ -81,7 +81,9 @@ impl Truth {
             Some(first) => {
                 let all = std::iter::once(first).chain(named);
                 let done = all.filter_map(|one| one.done).min();
-                done.map_or(Standing::Unsure, |(epoch, at)| Standing::TokenRevoked(at, epoch))
+                done.map_or(Standing::Unsure, |(epoch, at)| {
+                    Standing::TokenRevoked(at, epoch)
+                })
             }
             None if unsure => Standing::Unsure,
             None => Standing::Good,
@@ -106,7 +108,10 @@ impl Truth {
         if let Some((_, at)) = key.and_then(|key| key.revoked)
             && at <= epoch
         {
-            let what = format!("i{node} is at epoch {epoch} and signs with {}", self.label(&token.kid));
+            let what = format!(
+                "i{node} is at epoch {epoch} and signs with {}",
+                self.label(&token.kid)
+            );
             return Err((Invariant::RevokedKey, what));
         }
         let born = self.targets.iter().find(|one| {
@@ -114,7 +119,10 @@ impl Truth {
                 && one.names(&token.set, &token.jti, &token.sub, token.iat)
         });
         if born.is_some() {
-            let what = format!("i{node} issues a token of {} whose second is revoked", token.sub);
+            let what = format!(
+                "i{node} issues a token of {} whose second is revoked",
+                token.sub
+            );
             return Err((Invariant::BornRevoked, what));
         }
         self.long_published(&token.kid, now)?;
@@ -134,8 +142,7 @@ impl Truth {
         let longest = longest.map(|set| set.policy.max_ciphertext_age.as_millis());
         let oldest = longest.max().unwrap_or_default();
         self.ciphers.retain(|cipher| now <= cipher.at + oldest);
-        self.targets.retain(|target| {
-            target.issued_before.saturating_add(7_200) > seconds
-        });
+        self.targets
+            .retain(|target| target.issued_before.saturating_add(7_200) > seconds);
     }
 }
