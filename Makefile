@@ -21,7 +21,7 @@ DAEMONS := --locked --release -p crypto-service -p key-manager -p cryptoctl
 # The same two sources as features of the benches; asked when the line runs, since `bench` fetches the first itself.
 BENCHES := $$( (scripts/multibuffer --features; scripts/openssl-features) | sed 's,features [a-z-]*/,features benches/,')
 
-.PHONY: help doctor tools multibuffer etcd softhsm moto run clean-dev build fmt lint test bench faults
+.PHONY: help doctor tools multibuffer etcd softhsm moto run clean-dev build fmt lint test bench faults sim
 .PHONY: need-run need-test stage-tools stage-lint stage-test
 
 help: ## this list
@@ -79,6 +79,10 @@ faults: need-test ## what is guaranteed, under faults: tests/results/faults.json
 	@$(STAGE) daemons $(CARGO) build $(DAEMONS) $$(scripts/multibuffer --features)
 	@$(STAGE) programs $(CARGO) build --locked --release -p faults --bins
 	@$(STAGE) faults $(RELEASE)/faults $(FAULTS)
+
+sim: need-test ## weeks of rotation under faults, in virtual time (SIM='--seed 7 --steps 1000000 --bug dead-lease' passes flags)
+	@$(STAGE) simulation $(CARGO) build --locked --release -p sim
+	@$(RELEASE)/sim $(SIM)
 
 need-run:
 	@scripts/doctor run

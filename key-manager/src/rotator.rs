@@ -27,6 +27,7 @@ pub struct Rotator {
     lifecycle: Lifecycle,
     interval: Duration,
     held: Held,
+    rounds: u32,
 }
 
 impl Rotator {
@@ -37,28 +38,33 @@ impl Rotator {
             lifecycle,
             interval: INTERVAL,
             held: Held::default(),
+            rounds: 0,
         }
     }
 
     /// Runs a round each second until shutdown.
-    pub async fn run(self, shutdown: Shutdown) {
+    pub async fn run(mut self, shutdown: Shutdown) {
         let mut ticks = tokio::time::interval(self.interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut rounds = 0_u32;
         while shutdown.guard(ticks.tick()).await.is_some() {
-            self.round().await;
-            rounds = rounds.wrapping_add(1);
-            if rounds.is_multiple_of(FORGET)
-                && let Err(error) = self.lifecycle.forget_tokens().await
-            {
-                tracing::warn!(%error, "revocations of tokens are forgotten later");
-            }
-            if rounds.is_multiple_of(FORGET) {
-                self.forget_issued().await;
-            }
-            if rounds.is_multiple_of(SWEEP) {
-                self.sweep().await;
-            }
+            self.turn().await;
+        }
+    }
+
+    /// A round, and what is done after each so many of them.
+    pub async fn turn(&mut self) {
+        self.round().await;
+        self.rounds = self.rounds.wrapping_add(1);
+        if self.rounds.is_multiple_of(FORGET)
+            && let Err(error) = self.lifecycle.forget_tokens().await
+        {
+            tracing::warn!(%error, "revocations of tokens are forgotten later");
+        }
+        if self.rounds.is_multiple_of(FORGET) {
+            self.forget_issued().await;
+        }
+        if self.rounds.is_multiple_of(SWEEP) {
+            self.sweep().await;
         }
     }
 
@@ -151,7 +157,7 @@ impl Rotator {
                     .for_each(|holding| census.hold(&holding.wait));
                 held.note(&name, due, &holding);
             }
-            if !keyring::plan(&entry.set, &ctx).is_empty() {
+            if !lifecycle.rules.plan(&entry.set, &ctx).is_empty() {
                 pending.push(name);
             }
         }

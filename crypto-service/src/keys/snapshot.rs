@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jose::revocation::Entry;
+use keyring::State;
 
 use super::model::{KeySet, Version};
 use super::revoked::RevokedTokens;
@@ -68,6 +69,13 @@ impl Snapshot {
     /// A key set by its name.
     pub(crate) fn set(&self, tenant: &str, name: &str) -> Option<&Arc<KeySet>> {
         self.tenant(tenant)?.set(name)
+    }
+
+    /// The keys of a set: kid, state, and whether the private or secret half is held.
+    pub fn versions(&self, tenant: &str, name: &str) -> impl Iterator<Item = (&str, State, bool)> {
+        let versions = self.set(tenant, name).map(|set| set.versions.iter());
+        let versions = versions.into_iter().flatten();
+        versions.map(|version| (&*version.kid, version.state, version.sealed.is_some()))
     }
 
     /// How many revocations of tokens live.

@@ -80,13 +80,15 @@ pub(super) async fn run(
     session.snapshot().await?;
     loop {
         tokio::select! {
+            // In this order: what was written goes out before reports are read, however many of those there are.
+            biased;
             () = feed.shutdown.triggered() => return Err(FeedError::Draining),
             Ok(()) = regrants.changed() => return Err(FeedError::Regranted),
+            Ok(()) = epochs.changed() => session.deltas().await?,
             message = up.recv() => match message {
                 None => return Ok(()),
                 Some(message) => if session.receive(message?).await? { return Ok(()) },
             },
-            Ok(()) = epochs.changed() => session.deltas().await?,
         }
     }
 }

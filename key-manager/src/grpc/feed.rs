@@ -84,7 +84,11 @@ async fn read(
     }
 }
 
-fn up_message(message: proto::WatchRequest) -> Result<Up, FeedError> {
+/// A message of an instance, as the feed takes it.
+///
+/// # Errors
+/// [`FeedError::Protocol`].
+pub fn up_message(message: proto::WatchRequest) -> Result<Up, FeedError> {
     let missing = FeedError::Protocol {
         field: "message",
         problem: "is required",
@@ -177,7 +181,9 @@ fn fed_tokens(tokens: FedTokens) -> proto::FedRevocations {
     }
 }
 
-fn down_message(message: Down, times: &Times) -> DownMessage {
+/// A message to an instance, as it is sent.
+#[must_use]
+pub fn down_message(message: Down, times: &Times) -> DownMessage {
     match message {
         Down::Welcome(welcome) => DownMessage::Welcome(proto::Welcome {
             subscriber: welcome.subscriber,

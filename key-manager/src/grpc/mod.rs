@@ -12,6 +12,6 @@ mod trail;
 mod update;
 
 pub use admin::{Admin, Backups};
-pub use feed::FeedServer;
+pub use feed::{FeedServer, down_message, up_message};
 pub use revocation::Revocation;
 pub use status::refusals;

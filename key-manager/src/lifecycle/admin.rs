@@ -230,7 +230,7 @@ impl Lifecycle {
         mutation: &Mutation,
     ) -> Result<Rotated, LifecycleError> {
         let decide = |set: &KeySet, key, ctx: &keyring::Context<'_>| {
-            keyring::request_rotation(set, force, key, ctx)
+            self.rules.request_rotation(set, force, key, ctx)
         };
         let written = done_before(self.write(name, self.terms(mutation), None, decide).await)?;
         if !force {
@@ -320,7 +320,7 @@ impl Lifecycle {
     ) -> Result<Revoked, LifecycleError> {
         let begun = self.clock.boot();
         let decide =
-            |set: &KeySet, key, ctx: &keyring::Context<'_>| keyring::revoke(set, kid, key, ctx);
+            |set: &KeySet, key, ctx: &keyring::Context<'_>| self.rules.revoke(set, kid, key, ctx);
         let written = done_before(self.write(name, self.terms(mutation), None, decide).await)?;
         let written = written.map_or_else(|| self.present(name), Ok)?;
         let progress = self.settle(name, written.set.epoch).await;

@@ -9,6 +9,7 @@ mod error;
 mod evict;
 mod planned;
 mod progress;
+mod rules;
 mod sealing;
 mod shares;
 mod tokens;
@@ -34,6 +35,7 @@ pub use destroy::{Destruction, Scheduled};
 pub use error::LifecycleError;
 pub use evict::Evicted;
 pub use progress::Progress;
+pub use rules::Rules;
 pub use tokens::{MAX_REVOCATIONS, TokenTarget, TokensRevoked};
 
 /// How often a write is decided anew because another replica was faster.
@@ -49,6 +51,7 @@ pub struct Lifecycle {
     pub(crate) clock: SharedClock,
     pub(crate) times: Times,
     pub(crate) metrics: Metrics,
+    pub(crate) rules: Arc<dyn Rules>,
     keys: Arc<dyn KeySource>,
     audit: Option<AuditLog>,
     issued: Option<IssuedLog>,
@@ -80,12 +83,21 @@ impl Lifecycle {
             clock,
             times,
             metrics,
+            rules: Arc::new(rules::Lawful),
             keys,
             audit: None,
             issued: None,
             connected: Arc::default(),
             max_revocations: MAX_REVOCATIONS,
         }
+    }
+
+    /// The same use cases under other rules: for a simulation that is to notice them.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn under(mut self, rules: Arc<dyn Rules>) -> Self {
+        self.rules = rules;
+        self
     }
 
     /// The same use cases, with what they do recorded before it is done.
@@ -265,7 +277,7 @@ impl Lifecycle {
         for _ in 0..32 {
             let entry = self.vault.get(name).ok_or(LifecycleError::NotFound)?;
             let Some(action) = self
-                .look(name, |ctx| keyring::plan(&entry.set, ctx))
+                .look(name, |ctx| self.rules.plan(&entry.set, ctx))
                 .into_iter()
                 .next()
             else {
@@ -278,7 +290,7 @@ impl Lifecycle {
             let begun = self.record_planned(name, &action).await?;
             let done = self
                 .write(name, terms, None, |set, key, ctx| {
-                    keyring::apply(set, &action, key, ctx)
+                    self.rules.apply(set, &action, key, ctx)
                 })
                 .await;
             self.record_done(begun, done.is_ok()).await;

@@ -128,6 +128,24 @@ impl Batch {
         self
     }
 
+    /// What must hold for it to happen.
+    #[must_use]
+    pub fn checks(&self) -> &[(String, Precondition)] {
+        &self.checks
+    }
+
+    /// What it writes.
+    #[must_use]
+    pub fn puts(&self) -> &[(String, Vec<u8>)] {
+        &self.puts
+    }
+
+    /// What it deletes.
+    #[must_use]
+    pub fn deletes(&self) -> &[String] {
+        &self.deletes
+    }
+
     /// Leaves no copy of what this batch deletes or overwrites in the engine's own files, as far as the engine can.
     #[must_use]
     pub fn erase(mut self) -> Self {

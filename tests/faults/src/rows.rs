@@ -4,6 +4,7 @@ mod etcd;
 mod feed;
 mod issued;
 mod kills;
+mod planted_bugs;
 mod power_cuts;
 mod revocation;
 mod rotation;
@@ -41,6 +42,7 @@ pub const GROUPS: &[Group] = &[
     etcd::GROUP,
     feed::GROUP,
     issued::GROUP,
+    planted_bugs::GROUP,
 ];
 
 /// The group of that name.

@@ -7,7 +7,7 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 /// Normal and build edges go from a higher rank to a lower one.
 const RANKS: [(u8, &[&str]); 8] = [
     (7, &["faults"]),
-    (6, &["benches", "blackbox", "peers", "cryptoctl"]),
+    (6, &["benches", "blackbox", "peers", "sim", "cryptoctl"]),
     (5, &["crypto-service", "key-manager"]),
     (
         4,

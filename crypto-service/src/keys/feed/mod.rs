@@ -11,6 +11,7 @@
 mod agreement;
 mod decode;
 mod handshake;
+mod link;
 mod session;
 mod stream;
 
@@ -28,12 +29,14 @@ use super::writer::{ApplyError, KeysWriter};
 use crate::metrics::ServiceMetrics;
 use agreement::Ephemeral;
 
+pub use link::Link;
+
 /// The first and the longest wait before a stream is opened again.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 /// Why a stream ended. Another one is opened, whatever it was.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum FeedError {
+pub enum FeedError {
     /// The key-manager cannot be reached, or ended the stream.
     #[error("{0}")]
     Status(#[from] Box<tonic::Status>),
@@ -78,7 +81,7 @@ pub struct FeedOptions {
 }
 
 /// Who this instance is, for as long as the process lives.
-struct Instance {
+pub struct Instance {
     /// 128 random bits, as hex digits: a restart is a new subscriber.
     nonce: String,
     ephemeral: Ephemeral,
@@ -105,21 +108,28 @@ pub struct Feed {
 #[error("the instance cannot make its ephemeral key")]
 pub struct NoEphemeralKey;
 
+impl Instance {
+    /// Makes the instance's ephemeral key.
+    ///
+    /// # Errors
+    /// [`NoEphemeralKey`].
+    pub fn new(options: FeedOptions) -> Result<Self, NoEphemeralKey> {
+        Ok(Self {
+            nonce: options.nonce.clone(),
+            ephemeral: Ephemeral::generate().map_err(|_failed| NoEphemeralKey)?,
+            options,
+        })
+    }
+}
+
 impl Feed {
     /// Makes the instance's ephemeral key.
     ///
     /// # Errors
     /// [`NoEphemeralKey`].
     pub fn new(options: FeedOptions, writer: KeysWriter) -> Result<Self, NoEphemeralKey> {
-        let ephemeral = Ephemeral::generate().map_err(|_failed| NoEphemeralKey)?;
-        Ok(Self {
-            instance: Instance {
-                nonce: options.nonce.clone(),
-                ephemeral,
-                options,
-            },
-            writer,
-        })
+        let instance = Instance::new(options)?;
+        Ok(Self { instance, writer })
     }
 
     /// Follows the key-manager until shutdown, then says goodbye and ends the lease. Shutdown must come after the

@@ -12,8 +12,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
-use super::session::Session;
-use super::{BACKOFF, FeedError, Instance};
+use super::{BACKOFF, FeedError, Instance, Link};
 use crate::keys::writer::KeysWriter;
 
 /// Between renewals: the shortest lease to sign is 30 s in development, so several may be lost.
@@ -34,33 +33,33 @@ pub(super) async fn follow(
     shutdown: &Shutdown,
 ) -> Result<(), FeedError> {
     let (outbox, inbox) = mpsc::channel(OUTBOX);
-    send(&outbox, Up::Hello(instance.hello(writer.highest_epoch())?))?;
+    let (mut link, hello) = Link::open(instance, writer)?;
+    send(&outbox, hello)?;
     let opening = timeout(WELCOME_TIMEOUT, open(instance, ReceiverStream::new(inbox)));
     let opened = shutdown.guard(opening).await;
     let Some(opened) = opened else { return Ok(()) };
     let (mut messages, welcome) = opened.map_err(|_elapsed| FeedError::Silent)??;
 
-    let key = instance.welcomed(&welcome)?;
+    let subscriber = welcome.subscriber.clone();
+    link.receive(instance, writer, Down::Welcome(welcome))?;
     instance.options.metrics.feed_connected(true);
-    tracing::info!(subscriber = welcome.subscriber, "the key feed is connected");
-    writer.usage().forget_reports();
-    let mut session = Session::new(key, instance.options.clock.clone());
+    tracing::info!(subscriber, "the key feed is connected");
     let mut renewals = interval(RENEWAL_INTERVAL);
     renewals.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = shutdown.triggered() => return leave(&outbox, messages).await,
             message = next(&mut messages) => {
-                for answer in session.receive(writer, message?)? {
+                for answer in link.receive(instance, writer, message?)? {
                     send(&outbox, answer)?;
                 }
-                if session.is_following() {
+                if link.is_following() {
                     *backoff = BACKOFF.0;
                 }
             }
             _ = renewals.tick() => {
-                if session.is_following() {
-                    send(&outbox, session.renew(writer)?)?;
+                if let Some(renewal) = link.renew(writer)? {
+                    send(&outbox, renewal)?;
                 }
             }
         }

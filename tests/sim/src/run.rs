@@ -1,0 +1,217 @@
+//! A run: episodes one after the other, each a world of its own, until so many steps are done or something breaks.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::Fault;
+use crate::bug::Bug;
+use crate::calls;
+use crate::invariant::Broken;
+use crate::operator;
+use crate::sim::Sim;
+use crate::stage::{Assets, Stage};
+use crate::trace::Stamp;
+use crate::trouble;
+use crate::world::World;
+
+/// The steps of one episode at most: about a day of virtual time.
+const EPISODE: u64 = 40_000;
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The seed of the first episode; it chooses the world.
+    pub seed: u64,
+    /// Steps in all.
+    pub steps: u64,
+    /// A planted bug.
+    pub bug: Option<Bug>,
+    /// A world by name, whatever the seed.
+    pub world: Option<String>,
+}
+
+/// What a run came to.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// Steps that were done.
+    pub steps: u64,
+    /// Episodes that were begun.
+    pub episodes: u64,
+    /// Virtual time, in milliseconds.
+    pub millis: u64,
+    /// Keys that became Active.
+    pub promotions: u64,
+    /// Tokens that were signed.
+    pub tokens: u64,
+    /// A digest of the whole trace.
+    pub digest: u64,
+    /// What broke.
+    pub failure: Option<Failure>,
+}
+
+/// What broke, and how to see it again.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// The seed of the episode.
+    pub seed: u64,
+    /// The world.
+    pub world: &'static str,
+    /// The step of the episode.
+    pub step: u64,
+    /// Which invariant, how and when.
+    pub broken: Broken,
+    /// The last lines of the trace.
+    pub trace: Vec<String>,
+    /// The planted bug, where there was one.
+    pub bug: Option<Bug>,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for line in &self.trace {
+            writeln!(f, "  {line}")?;
+        }
+        writeln!(
+            f,
+            "seed {}, world {}, step {}, after {}",
+            self.seed,
+            self.world,
+            self.step,
+            Stamp(self.broken.at)
+        )?;
+        writeln!(f, "invariant: {}", self.broken.invariant)?;
+        writeln!(f, "broken: {}", self.broken.what)?;
+        let bug = self
+            .bug
+            .map(|bug| format!(" --bug {bug}"))
+            .unwrap_or_default();
+        write!(
+            f,
+            "again: make sim SIM='--seed {} --world {} --steps {}{bug}'",
+            self.seed, self.world, self.step
+        )
+    }
+}
+
+/// Runs episodes. What all of them stand on is made once.
+pub struct Runner(Arc<Assets>);
+
+impl fmt::Debug for Runner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Runner")
+    }
+}
+
+impl Runner {
+    /// Makes certificates, grants and threads.
+    ///
+    /// # Errors
+    /// Where the system has no room for them.
+    pub fn new() -> Result<Self, Fault> {
+        Ok(Self(Arc::new(Assets::new()?)))
+    }
+
+    /// Runs as many episodes as the steps take. `told` hears of each, by its number of steps so far.
+    ///
+    /// # Errors
+    /// Where the run cannot be set up; what breaks is in the outcome.
+    pub fn run(&self, options: &Options, mut told: impl FnMut(&Outcome)) -> Result<Outcome, Fault> {
+        let mut outcome = Outcome::default();
+        let mut seed = options.seed;
+        while outcome.steps < options.steps && outcome.failure.is_none() {
+            let left = options.steps - outcome.steps;
+            self.episode(options, seed, left.min(EPISODE), &mut outcome)?;
+            seed = next_seed(seed);
+            told(&outcome);
+        }
+        Ok(outcome)
+    }
+
+    fn episode(
+        &self,
+        options: &Options,
+        seed: u64,
+        steps: u64,
+        outcome: &mut Outcome,
+    ) -> Result<(), Fault> {
+        // Everything runs on this thread, and its clock goes on only when nothing is left to do.
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()?;
+        let world = match &options.world {
+            Some(name) => World::named(name, seed),
+            None => World::of(seed),
+        };
+        let name = world.name;
+        let assets = Arc::clone(&self.0);
+        let sim = runtime.block_on(play(world, seed, options.bug, steps, assets))?;
+        // Tasks end with their runtime: none of them writes to the trace any more.
+        drop(runtime);
+        let trace = sim.trace();
+        outcome.steps += trace.steps;
+        outcome.episodes += 1;
+        outcome.millis += sim.at_the_end();
+        outcome.promotions += sim.truth().promotions;
+        outcome.tokens += sim.truth().issued;
+        outcome.digest = outcome.digest.rotate_left(5) ^ trace.digest();
+        if let Some(broken) = sim.take_broken() {
+            outcome.failure = Some(Failure {
+                seed,
+                world: name,
+                step: trace.steps,
+                broken,
+                trace: trace.last(),
+                bug: options.bug,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Neighbours choose neighbouring worlds, and no episode follows itself.
+const fn next_seed(seed: u64) -> u64 {
+    seed.wrapping_mul(0x5851_F42D_4C95_7F2D)
+        .wrapping_add(0x1405_7B7E_F767_814F)
+        >> 16
+}
+
+async fn play(
+    world: World,
+    seed: u64,
+    bug: Option<Bug>,
+    steps: u64,
+    assets: Arc<Assets>,
+) -> Result<Sim, Fault> {
+    let sim = Sim::new(world, seed, bug, steps);
+    let stage = Arc::new(Stage::new(sim.clone(), assets)?);
+    let acts = {
+        let stage = Arc::clone(&stage);
+        tokio::spawn(async move { act(stage).await })
+    };
+    tokio::select! {
+        biased;
+        () = sim.over() => {}
+        ended = acts => ended??,
+    }
+    sim.end();
+    Ok(sim)
+}
+
+/// Everybody comes on, and the play goes on until it is stopped.
+async fn act(stage: Arc<Stage>) -> Result<(), Fault> {
+    trouble::set_clocks(&stage);
+    for replica in &stage.replicas {
+        replica.start().await;
+    }
+    for node in &stage.nodes {
+        node.start(&stage)?;
+    }
+    operator::begin(&stage).await?;
+    stage.sim.sleep(120_000).await;
+    tokio::spawn(calls::run(Arc::clone(&stage)));
+    operator::start(&stage);
+    trouble::start(&stage);
+    trouble::weather(stage).await;
+    Ok(())
+}
