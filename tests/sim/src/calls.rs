@@ -19,6 +19,25 @@ const SANE: u64 = 2_500;
 /// The longest pause in the middle of a call, in milliseconds.
 const LONGEST_PAUSE: u64 = 900_000;
 
+/// Waits here for what a thread of the lanes computes: virtual time must not run on meanwhile.
+fn at_once<F: Future>(call: F) -> F::Output {
+    struct Unpark(std::thread::Thread);
+    impl std::task::Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = std::task::Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut context = std::task::Context::from_waker(&waker);
+    let mut call = std::pin::pin!(call);
+    loop {
+        match call.as_mut().poll(&mut context) {
+            std::task::Poll::Ready(answer) => return answer,
+            std::task::Poll::Pending => std::thread::park(),
+        }
+    }
+}
+
 /// Calls one after the other until the run is over.
 pub(crate) async fn run(stage: Arc<Stage>) {
     let mut calls = 0_u64;
@@ -305,7 +324,7 @@ async fn decrypt_somewhere(stage: &Arc<Stage>) {
         field: "key_sets",
     };
     let plane = process.plane();
-    let Ok(opened) = plane.decrypt(&stage.assets.caller, command, None).await else {
+    let Ok(opened) = at_once(plane.decrypt(&stage.assets.caller, command, None)) else {
         return;
     };
     let now = stage.sim.now();

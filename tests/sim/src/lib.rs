@@ -1,4 +1,4 @@
-//! The simulation: key-managers, their store, instances and the world outside as one deterministic program.
+//! The simulation: key-managers, their store, instances and the world outside as one program in virtual time.
 //!
 //! The code is the real one: `keyring`, the vault over the memory store, the use cases, the driver and both ends of the feed, the snapshot, the
 //! lease and the use cases of the crypto-service. Time is virtual: it stands still while anything is left to do, then jumps to what comes next.
