@@ -105,7 +105,7 @@ impl Part {
             let folder = file
                 .parent()
                 .filter(|folder| !folder.as_os_str().is_empty());
-            File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+            File::open(folder.unwrap_or_else(|| Path::new(".")))?.sync_all()
         });
         // the drop takes the other name away, where there are two
         named.map_err(|cause| Error::file(file, &cause))

@@ -78,6 +78,11 @@ fn a_killed_instance_loses_no_record_of_a_token_from_before_the_stated_window() 
 }
 
 #[test]
+fn the_simulation_finds_every_planted_bug() {
+    assert_eq!(measured("planted-bugs")[0].n, 20);
+}
+
+#[test]
 fn every_group_has_a_small_test() {
     assert_eq!(GROUPS.len(), 9, "give the new group a test here");
 }

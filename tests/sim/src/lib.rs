@@ -18,10 +18,6 @@
     rustdoc::private_intra_doc_links,
     reason = "the map is for who works on the simulation"
 )]
-#![expect(
-    clippy::disallowed_methods,
-    reason = "tokio's clock stands still here: it is the virtual time, and the runs' own length is measured with the system's"
-)]
 
 mod bug;
 mod calls;

@@ -46,11 +46,12 @@ struct Running {
     tasks: JoinSet<()>,
 }
 
+/// Where an instance sends to.
+pub(crate) type ToFeed = mpsc::Sender<Result<Up, FeedError>>;
+/// Where it hears from.
+pub(crate) type FromFeed = mpsc::Receiver<Result<Down, FeedError>>;
 /// Both ends of a stream, from the instance's side.
-pub(crate) type Stream = (
-    mpsc::Sender<Result<Up, FeedError>>,
-    mpsc::Receiver<Result<Down, FeedError>>,
-);
+pub(crate) type Stream = (ToFeed, FromFeed);
 
 impl Replica {
     pub(crate) fn new(

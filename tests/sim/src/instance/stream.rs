@@ -15,7 +15,7 @@ use tokio::time::sleep;
 use super::messages::{broken_down, broken_up, down_name, up_name, without_tokens};
 use super::{Node, Process};
 use crate::bug::Bug;
-use crate::replica::Stream;
+use crate::replica::{FromFeed, Stream, ToFeed};
 use crate::sim::lock;
 use crate::stage::{Stage, TENANT};
 use crate::truth::Finding;
@@ -115,12 +115,7 @@ impl Feed {
     async fn follow(
         &mut self,
         line: &mut Line,
-        (to_feed, from_feed): (
-            &tokio::sync::mpsc::Sender<Result<key_manager::feed::Up, key_manager::feed::FeedError>>,
-            &mut tokio::sync::mpsc::Receiver<
-                Result<key_manager::feed::Down, key_manager::feed::FeedError>,
-            >,
-        ),
+        (to_feed, from_feed): (&ToFeed, &mut FromFeed),
         backoff: &mut u64,
     ) -> Ended {
         let sim = self.stage.sim.clone();

@@ -163,7 +163,7 @@ impl Truth {
             if state != State::Revoked && revoked.is_some_and(|(_, at)| at <= epoch) {
                 stale = known.map(|known| known.label.clone());
             }
-            let seen = of.seen.entry(kid).or_insert(Seen {
+            let seen = of.seen.entry(kid).or_insert_with(|| Seen {
                 without_until: (!first && served_until > 0).then_some(served_until),
                 whole,
             });
