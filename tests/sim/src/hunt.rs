@@ -53,6 +53,7 @@ pub fn hunt(runner: &Runner, bug: Bug, seed: u64) -> Result<Hunt, Fault> {
         steps: HUNT,
         bug: Some(bug),
         world: Some(world_for(bug).to_owned()),
+        after: 0,
     };
     let with = runner.run(&options, |_| {})?;
     let without = Options {

@@ -2,6 +2,10 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use tokio::runtime::{Builder, Runtime};
 
 use crate::Fault;
 use crate::bug::Bug;
@@ -28,6 +32,8 @@ pub struct Options {
     pub bug: Option<Bug>,
     /// A world by name, whatever the seed.
     pub world: Option<String>,
+    /// Episodes that the program is to have had before: what a failure says, to see it again.
+    pub after: u64,
 }
 
 /// What a run came to.
@@ -58,6 +64,8 @@ pub struct Failure {
     pub world: &'static str,
     /// The step of the episode.
     pub step: u64,
+    /// Episodes that the program had before.
+    pub after: u64,
     /// Which invariant, how and when.
     pub broken: Broken,
     /// The last lines of the trace.
@@ -87,14 +95,18 @@ impl fmt::Display for Failure {
             .unwrap_or_default();
         write!(
             f,
-            "again: make sim SIM='--seed {} --world {} --steps {}{bug}'",
-            self.seed, self.world, self.step
+            "again: make sim SIM='--seed {} --world {} --steps {} --after {}{bug}'",
+            self.seed, self.world, self.step, self.after
         )
     }
 }
 
 /// Runs episodes. What all of them stand on is made once.
-pub struct Runner(Arc<Assets>);
+pub struct Runner {
+    assets: Arc<Assets>,
+    /// Episodes that were begun. tokio numbers its runtimes, and the number is part of the seed from which it draws.
+    begun: AtomicU64,
+}
 
 impl fmt::Debug for Runner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -108,7 +120,10 @@ impl Runner {
     /// # Errors
     /// Where the system has no room for them.
     pub fn new() -> Result<Self, Fault> {
-        Ok(Self(Arc::new(Assets::new()?)))
+        Ok(Self {
+            assets: Arc::new(Assets::new()?),
+            begun: AtomicU64::new(0),
+        })
     }
 
     /// Runs as many episodes as the steps take. `told` hears of each, by its number of steps so far.
@@ -118,13 +133,32 @@ impl Runner {
     pub fn run(&self, options: &Options, mut told: impl FnMut(&Outcome)) -> Result<Outcome, Fault> {
         let mut outcome = Outcome::default();
         let mut seed = options.seed;
+        while self.begun.load(Ordering::Relaxed) < options.after {
+            self.begin()?;
+        }
         while outcome.steps < options.steps && outcome.failure.is_none() {
             let left = options.steps - outcome.steps;
-            self.episode(options, seed, left.min(EPISODE), &mut outcome)?;
+            // A thread of its own: what it draws does not depend on what was drawn before.
+            thread::scope(|scope| {
+                let episode =
+                    scope.spawn(|| self.episode(options, seed, left.min(EPISODE), &mut outcome));
+                episode.join().map_err(|_panic| "an episode panicked")?
+            })?;
             seed = next_seed(seed);
             told(&outcome);
         }
         Ok(outcome)
+    }
+
+    /// Everything runs on the thread of an episode, and its clock goes on only when nothing is left to do. Also gives the
+    /// number of episodes before.
+    fn begin(&self) -> Result<(u64, Runtime), Fault> {
+        let after = self.begun.fetch_add(1, Ordering::Relaxed);
+        let runtime = Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()?;
+        Ok((after, runtime))
     }
 
     fn episode(
@@ -134,17 +168,13 @@ impl Runner {
         steps: u64,
         outcome: &mut Outcome,
     ) -> Result<(), Fault> {
-        // Everything runs on this thread, and its clock goes on only when nothing is left to do.
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()?;
+        let (after, runtime) = self.begin()?;
         let world = match &options.world {
             Some(name) => World::named(name, seed),
             None => World::of(seed),
         };
         let name = world.name;
-        let assets = Arc::clone(&self.0);
+        let assets = Arc::clone(&self.assets);
         let sim = runtime.block_on(play(world, seed, options.bug, steps, assets))?;
         // Tasks end with their runtime: none of them writes to the trace any more.
         drop(runtime);
@@ -160,6 +190,7 @@ impl Runner {
                 seed,
                 world: name,
                 step: trace.steps,
+                after,
                 broken,
                 trace: trace.last(),
                 bug: options.bug,

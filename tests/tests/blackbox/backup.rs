@@ -63,10 +63,15 @@ async fn a_lost_store_comes_back_from_its_backup_while_tokens_verify() {
     ends(&stack.cryptoctl(&["backup", &shown]), 74, "exists");
     // what was done since is lost with the store
     stack.ctl(&["keyset", "rotate", SET, "--force"]);
+    // the log of a store that is lost is kept apart, with the checkpoints by which it is verified
+    let kept = stack.ctl(&["audit", "checkpoint"]);
     stop_key_manager(&mut stack);
     for name in ["keys.db", "keys.db-wal", "keys.db-shm"] {
         let _gone = fs::remove_file(stack.dev().join(name));
     }
+    let (checkpoints, log) = (stack.root().join("kept.json"), stack.root().join("log"));
+    fs::write(&checkpoints, kept).unwrap();
+    fs::rename(stack.dev().join("audit"), &log).unwrap();
     stack.start_daemons();
     assert_eq!(names(&stack), Some(Vec::new()));
     let verified = verify(&client, &token).await.unwrap();
@@ -103,6 +108,9 @@ async fn a_lost_store_comes_back_from_its_backup_while_tokens_verify() {
     let audit = stack.dev().join("audit").display().to_string();
     let whole = || text(&stack.cryptoctl(&["audit", "verify", &audit]));
     assert!(whole().contains("are whole"), "{}", whole());
+    let (log, checkpoints) = (log.display().to_string(), checkpoints.display().to_string());
+    let old = stack.cryptoctl(&["audit", "verify", &log, "--checkpoints", &checkpoints]);
+    assert!(text(&old).contains("are whole"), "{}", text(&old));
 }
 
 #[test]

@@ -182,7 +182,7 @@ async fn a_key_encryption_key_gives_way_to_another_and_a_missing_one_is_named() 
     let stop = Arc::new(AtomicBool::new(false));
     let signing = keep_signing(&stack, &stop);
     let old = settled(&stack).await.kek_id;
-    let kek = |name: &str| format!("file = \"{}\"", stack.dev().join(name).display());
+    let kek = |name: &str| format!("file = \"var/dev/{name}\"");
     let (first, second) = (kek("kek"), kek("kek-new"));
     new_kek(&stack.dev().join("kek-new"));
 

@@ -32,6 +32,9 @@ struct Settings {
     /// One world for all episodes: quiet, one, three, slow, clocks, lossy or rollback. Default: the seed chooses.
     #[arg(long, value_name = "WORLD")]
     world: Option<String>,
+    /// As if so many episodes had gone before: part of what a failure says to see it again.
+    #[arg(long, value_name = "EPISODES", default_value_t = 0)]
+    after: u64,
     /// Lists the planted bugs, and ends.
     #[arg(long)]
     bugs: bool,
@@ -62,6 +65,7 @@ fn run(settings: Settings) -> Result<bool, Fault> {
         steps: settings.steps,
         bug: settings.bug,
         world: settings.world,
+        after: settings.after,
     };
     let began = now();
     let outcome = Runner::new()?.run(&options, |so_far| {
