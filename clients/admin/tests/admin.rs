@@ -17,6 +17,7 @@ use client_admin::{
 use client_core::Code;
 use crypto_proto::keys::v1 as wire;
 use crypto_proto::keys::v1::key_admin_service_server::{KeyAdminService, KeyAdminServiceServer};
+use futures::StreamExt as _;
 use serve::{Pki, Served};
 use tonic::codegen::{BoxStream, tokio_stream};
 use tonic::service::Routes;
@@ -37,7 +38,7 @@ struct Fake {
     destroyed: Mutex<Vec<wire::DestroyKeyRequest>>,
     issued: Mutex<Vec<wire::ListIssuedRequest>>,
     audited: Mutex<Vec<wire::QueryAuditRequest>>,
-    restored: Mutex<Vec<wire::RestoreRequest>>,
+    restored: Arc<Mutex<Vec<wire::RestoreRequest>>>,
     /// Backups end before their end.
     breaks_off: bool,
     rekeyed: Mutex<Vec<wire::RotateDataKeyRequest>>,
@@ -362,42 +363,14 @@ impl KeyAdminService for Fake {
         &self,
         request: Request<Streaming<wire::RestoreRequest>>,
     ) -> Answer<BoxStream<wire::RestoreResponse>> {
-        use wire::{restore_request::Part as Up, restore_response::Part};
-        let mut received = request.into_inner();
-        let mut messages = Vec::new();
-        while let Some(message) = received.message().await? {
-            messages.push(message);
-        }
-        let first = messages.first().and_then(|message| message.part.clone());
-        let Some(Up::Options(options)) = first else {
-            return Err(Status::invalid_argument("no options"));
-        };
-        *self.restored.lock().unwrap() = messages;
-        let undone = wire::Undone {
-            keys_vanish: 1,
-            key_sets: vec![wire::UndoneKeySet {
-                keys: vec![wire::UndoneKey {
-                    kid: "k".into(),
-                    now: wire::KeyState::Active.into(),
-                    then: 0,
-                }],
-                ..wire::UndoneKeySet::default()
-            }],
-            ..wire::Undone::default()
-        };
-        let progress = wire::RestoreProgress {
-            step: wire::RestoreStep::Comparing.into(),
-            received: 9,
-        };
-        let result = wire::RestoreResult {
-            restored: options.force,
-            undone: Some(undone),
-            ..wire::RestoreResult::default()
-        };
-        let parts = [Part::Progress(progress), Part::Result(result)];
-        let parts = parts.map(|part| Ok(wire::RestoreResponse { part: Some(part) }));
-        let refused = (!options.force).then(|| Err(Status::aborted("it would undo something")));
-        Ok(stream(parts.into_iter().chain(refused)))
+        let kept = Arc::clone(&self.restored);
+        // as the key-manager does: the answer begins before the upload has ended
+        let answers = futures::stream::once(async move {
+            let answers = restored(request.into_inner(), &kept).await;
+            tokio_stream::iter(answers.unwrap_or_else(|status| vec![Err(status)]))
+        });
+        let answers: BoxStream<wire::RestoreResponse> = Box::pin(answers.flatten());
+        Ok(Response::new(answers))
     }
 
     async fn revoke_key(
@@ -417,6 +390,47 @@ impl KeyAdminService for Fake {
         };
         Ok(Response::new(answer))
     }
+}
+
+async fn restored(
+    mut received: Streaming<wire::RestoreRequest>,
+    kept: &Mutex<Vec<wire::RestoreRequest>>,
+) -> Result<Vec<Result<wire::RestoreResponse, Status>>, Status> {
+    use wire::{restore_request::Part as Up, restore_response::Part};
+    let mut messages = Vec::new();
+    while let Some(message) = received.message().await? {
+        messages.push(message);
+    }
+    let first = messages.first().and_then(|message| message.part.clone());
+    let Some(Up::Options(options)) = first else {
+        return Err(Status::invalid_argument("no options"));
+    };
+    *kept.lock().unwrap() = messages;
+    let undone = wire::Undone {
+        keys_vanish: 1,
+        key_sets: vec![wire::UndoneKeySet {
+            keys: vec![wire::UndoneKey {
+                kid: "k".into(),
+                now: wire::KeyState::Active.into(),
+                then: 0,
+            }],
+            ..wire::UndoneKeySet::default()
+        }],
+        ..wire::Undone::default()
+    };
+    let progress = wire::RestoreProgress {
+        step: wire::RestoreStep::Comparing.into(),
+        received: 9,
+    };
+    let result = wire::RestoreResult {
+        restored: options.force,
+        undone: Some(undone),
+        ..wire::RestoreResult::default()
+    };
+    let parts = [Part::Progress(progress), Part::Result(result)];
+    let parts = parts.map(|part| Ok(wire::RestoreResponse { part: Some(part) }));
+    let refused = (!options.force).then(|| Err(Status::aborted("it would undo something")));
+    Ok(parts.into_iter().chain(refused).collect())
 }
 
 fn stream<T: Send + 'static>(

@@ -93,7 +93,10 @@ async fn another_key_of_aws_kms_and_none_at_all_stop_the_start() {
     let right = deployment.config.kek.aws_kms.key_id.clone();
     deployment.config.kek.aws_kms.key_id = MotoKms::OTHER_KEY.to_owned();
     let error = deployment.start().await.failed().await;
-    assert!(matches!(error, RunError::Kek(KekError::Wrong)), "{error}");
+    assert!(
+        matches!(error, RunError::Kek(KekError::Wanted { .. })),
+        "{error}"
+    );
     assert_eq!(error.exit_code(), 78);
     deployment.config.kek.aws_kms.key_id = right;
     moto.stop();
