@@ -4,8 +4,11 @@ use crate::Fault;
 use crate::bug::Bug;
 use crate::run::{Failure, Options, Runner};
 
-/// Steps in which a bug is to be found.
+/// Steps in which a bug is to be found, from each seed that is tried.
 pub const HUNT: u64 = 240_000;
+
+/// Seeds that are tried, one after the other.
+pub const SEEDS: u64 = 5;
 
 /// What a hunt came to.
 #[derive(Clone, Debug)]
@@ -43,28 +46,35 @@ pub const fn world_for(bug: Bug) -> &'static str {
     }
 }
 
-/// Looks for a bug in its world, from that seed on, and then runs the same episodes without it.
+/// Looks for a bug in its world, from that seed on, and runs the same episodes without it.
 ///
 /// # Errors
 /// Where a run cannot be set up.
 pub fn hunt(runner: &Runner, bug: Bug, seed: u64) -> Result<Hunt, Fault> {
-    let options = Options {
-        seed,
-        steps: HUNT,
-        bug: Some(bug),
-        world: Some(world_for(bug).to_owned()),
-        after: 0,
-    };
-    let with = runner.run(&options, |_| {})?;
-    let without = Options {
-        bug: None,
-        steps: with.steps,
-        ..options
-    };
-    let lawful = runner.run(&without, |_| {})?.failure;
-    Ok(Hunt {
+    let mut hunted = Hunt {
         bug,
-        found: with.failure,
-        lawful,
-    })
+        found: None,
+        lawful: None,
+    };
+    for seed in seed..seed.saturating_add(SEEDS) {
+        let options = Options {
+            seed,
+            steps: HUNT,
+            bug: Some(bug),
+            world: Some(world_for(bug).to_owned()),
+            after: 0,
+        };
+        let with = runner.run(&options, |_| {})?;
+        let without = Options {
+            bug: None,
+            steps: with.steps,
+            ..options
+        };
+        hunted.lawful = runner.run(&without, |_| {})?.failure;
+        hunted.found = with.failure;
+        if hunted.found.is_some() || hunted.lawful.is_some() {
+            break;
+        }
+    }
+    Ok(hunted)
 }
