@@ -8,7 +8,7 @@ use crate::run::{Failure, Options, Runner};
 pub const HUNT: u64 = 240_000;
 
 /// Seeds that are tried, one after the other.
-pub const SEEDS: u64 = 5;
+const SEEDS: u64 = 5;
 
 /// What a hunt came to.
 #[derive(Clone, Debug)]
