@@ -75,7 +75,8 @@ impl Writers {
         let read = dice.pick(&self.replicas)?.get("", set).await.ok()?;
         let stands_on = read.key_set.revision;
         tokio::time::sleep(Duration::from_millis(dice.below(LONGEST_PAUSE_MS))).await;
-        let seconds = 1 + dice.below(LIFETIME.as_secs());
+        // long enough for a token to be verified on a machine that is busy
+        let seconds = LIFETIME.as_secs() - dice.below(LIFETIME.as_secs() / 2);
         let profile = Profile {
             default_lifetime: Some(Duration::from_secs(seconds)),
             max_lifetime: Some(LIFETIME),
