@@ -6,12 +6,13 @@ use serde_json::{Value, json};
 
 use crate::{Fault, figure::Measured};
 
-/// Writes the report of a run of `commit`, see [`commit`]. Rows of figures that were not asked for are kept from the file that is there.
+/// Writes the report of a run of `commit`, see [`commit`]. Rows of figures that were not asked for are kept from the file that is there,
+/// and say of which commit they are where that is another.
 ///
 /// # Errors
 /// Where the file cannot be written.
 pub fn write(path: &Path, commit: &str, seed: u64, measured: &[Measured]) -> Result<(), Fault> {
-    let mut rows = kept(path, measured);
+    let mut rows = kept(path, commit, measured);
     rows.extend(measured.iter().map(|row| row.row(seed)));
     let report = json!({ "commit": commit, "machine": machine(), "rows": rows });
     if let Some(folder) = path.parent() {
@@ -24,7 +25,7 @@ pub fn write(path: &Path, commit: &str, seed: u64, measured: &[Measured]) -> Res
     Ok(fs::rename(&part, path)?)
 }
 
-fn kept(path: &Path, measured: &[Measured]) -> Vec<Value> {
+fn kept(path: &Path, commit: &str, measured: &[Measured]) -> Vec<Value> {
     let text = fs::read_to_string(path).unwrap_or_default();
     let mut old: Value = serde_json::from_str(&text).unwrap_or_default();
     let is_new = |row: &Value| {
@@ -34,6 +35,11 @@ fn kept(path: &Path, measured: &[Measured]) -> Vec<Value> {
     let rows = old.get_mut("rows").and_then(Value::as_array_mut);
     let mut rows = rows.map(std::mem::take).unwrap_or_default();
     rows.retain(|row| !is_new(row));
+    if let Some(before) = old.get("commit").filter(|before| *before != commit) {
+        for row in rows.iter_mut().filter_map(Value::as_object_mut) {
+            row.entry("commit").or_insert_with(|| before.clone());
+        }
+    }
     rows
 }
 
@@ -92,14 +98,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("results/faults.json");
         let (a, b) = (Figure::at_most("a", 0.0), Figure::at_most("b", 0.0));
-        write(
-            &path,
-            &commit(),
-            1,
-            &[a.measured(0.0, 3), b.measured(0.0, 3)],
-        )
-        .unwrap();
-        write(&path, &commit(), 2, &[b.unmeasured()]).unwrap();
+        let both = [a.measured(0.0, 3), b.measured(0.0, 3)];
+        write(&path, "first", 1, &both).unwrap();
+        write(&path, "second", 2, &[b.unmeasured()]).unwrap();
         let report: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
         let rows = report["rows"].as_array().unwrap();
         let told: Vec<_> = rows
@@ -116,6 +117,10 @@ mod tests {
             told,
             [("a", Some(1), &json!(true)), ("b", Some(2), &json!(false))]
         );
-        assert!(report["commit"].is_string() && report["machine"]["cores"].as_u64() > Some(0));
+        assert_eq!(
+            (&rows[0]["commit"], &rows[1]["commit"]),
+            (&json!("first"), &Value::Null)
+        );
+        assert!(report["commit"] == "second" && report["machine"]["cores"].as_u64() > Some(0));
     }
 }
