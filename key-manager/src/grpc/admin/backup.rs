@@ -224,10 +224,9 @@ impl Admin {
         trail: &Trail,
     ) -> Result<proto::RestoreResult, Failure> {
         let header = received.header().clone();
-        if !restoring.dry_run {
-            say(outbox, proto::RestoreStep::Writing, 0);
-        }
-        let done = self.lifecycle.vault().restore(received, &restoring).await;
+        let writing = || say(outbox, proto::RestoreStep::Writing, 0);
+        let vault = self.lifecycle.vault();
+        let done = vault.restore_telling(received, &restoring, writing).await;
         if let Err(RestoreError::WouldUndo(undone)) = &done {
             trail.found(&format!("{}; would undo: {undone}", about(&header)));
             let listed = proto::RestoreResult {

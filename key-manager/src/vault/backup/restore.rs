@@ -146,14 +146,28 @@ impl Vault {
         })
     }
 
-    /// Puts what was received in the place of everything, or says what that would undo. Once it is decided it happens; spawn it.
+    /// As [`Vault::restore_telling`], and nobody is told.
     ///
     /// # Errors
-    /// [`RestoreError`]. [`VaultError::Conflict`] where the store was written meanwhile.
+    /// [`RestoreError`].
     pub async fn restore(
         self: &Arc<Self>,
         received: Received,
         restoring: &Restoring,
+    ) -> Result<Restored, RestoreError> {
+        self.restore_telling(received, restoring, || {}).await
+    }
+
+    /// Puts what was received in the place of everything, or says what that would undo. Once it is decided, `decided` is called and
+    /// it happens; spawn it.
+    ///
+    /// # Errors
+    /// [`RestoreError`]. [`VaultError::Conflict`] where the store was written meanwhile.
+    pub async fn restore_telling(
+        self: &Arc<Self>,
+        received: Received,
+        restoring: &Restoring,
+        decided: impl FnOnce() + Send,
     ) -> Result<Restored, RestoreError> {
         self.refresh_shared().await?;
         self.refresh_instances().await?;
@@ -178,6 +192,7 @@ impl Vault {
         if !undone.is_empty() && !restoring.force {
             return Err(RestoreError::WouldUndo(Box::new(undone)));
         }
+        decided();
         self.replace_all(received, restoring, epoch, !undone.is_empty())
             .await?;
         Ok(Restored {
