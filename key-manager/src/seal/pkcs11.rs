@@ -39,7 +39,8 @@ use super::{
 };
 use crate::config::Pkcs11Key;
 
-/// The form of [`LocalKek`](super::LocalKek): a key that moves into a token opens what it has wrapped.
+/// The form of [`LocalKek`](super::LocalKek). What is wrapped stands beside the public id of its key, so one that moves into a token is another
+/// key, and the file it came from is `kek.previous` until everything is wrapped anew.
 const FORMAT: u8 = 1;
 const IV_LEN: usize = 12;
 const TAG_LEN: usize = 16;

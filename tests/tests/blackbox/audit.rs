@@ -1,13 +1,11 @@
 //! The audit log, with the programs that an auditor has.
 
-use std::{
-    path::PathBuf,
-    process::{Command, Output},
-};
+use std::{path::PathBuf, process::Output};
 
-use blackbox::{PATIENCE, Process, Stack, program, text};
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use blackbox::{PATIENCE, Stack, text};
 use serde_json::Value;
+
+use crate::support::{largest_file, limited};
 
 fn folder(stack: &Stack) -> String {
     stack.dev().join("audit").display().to_string()
@@ -102,36 +100,10 @@ fn an_auditor_reads_verifies_and_finds_what_was_edited_or_cut_off() {
     fails(&stack.cryptoctl(&verify), 65, "audit checkpoint");
 }
 
-/// The key-manager of a set-up, as a shell starts it that ignores the signal for files that grow too large, as a full disk sends none.
-fn limited(stack: &Stack) -> Process {
-    let usual = stack.command("key-manager");
-    let mut command = Command::new("sh");
-    command
-        .args(["-c", "trap '' XFSZ; exec \"$@\"", "sh"])
-        .arg(program("key-manager"))
-        .arg("--config")
-        .arg(stack.dev().join("key-manager.toml"))
-        .arg("--die-with-parent")
-        .current_dir(stack.root());
-    for (name, value) in usual.get_envs() {
-        command.env(name, value.unwrap());
-    }
-    Process::start("key-manager", command)
-}
-
-fn largest_file(process: &Process, bytes: Option<u64>) {
-    let pid = i32::try_from(process.id()).ok().and_then(Pid::from_raw);
-    let limit = Rlimit {
-        current: bytes,
-        maximum: None,
-    };
-    prlimit(pid, Resource::Fsize, limit).unwrap();
-}
-
 #[test]
 fn a_disk_without_room_for_the_log_refuses_acts_and_goes_on_without_hands() {
     let mut stack = Stack::init();
-    stack.key_manager = Some(limited(&stack));
+    stack.key_manager = Some(limited(&stack, "key-manager"));
     stack.start_daemons();
     stack.create_development_key_sets();
     let show = ["--output", "json", "keyset", "show", "op/access-token"];

@@ -1,20 +1,20 @@
 //! Which tokens did we sign with this key? The records of issued tokens, from the signature to the list, through crashes and full disks.
 
 use std::collections::BTreeSet;
-use std::process::Command;
 use std::time::Duration;
 
-use blackbox::{PATIENCE, Process, Stack, get, program, text};
+use blackbox::{PATIENCE, Stack, get, text};
 use client_admin::{
     AdminClient, Change, CreateKeySet, IssuedEntry, IssuedPage, IssuedQuery, KeyUse, Profile,
     Publish, RotateKeySet, UpdateKeySet,
 };
 use client_core::request::{Recipient, Sign, SignBatch, SignThenEncrypt};
 use client_core::{Code, CryptoClient};
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::Value;
 
-use crate::support::{ISSUER, admin, crypto, eventually, one_try, signing_set};
+use crate::support::{
+    ISSUER, admin, crypto, eventually, largest_file, limited, one_try, signing_set,
+};
 
 const SET: &str = "op/recorded";
 const OTHER: &str = "op/unrecorded";
@@ -343,38 +343,12 @@ async fn while_the_key_manager_is_away_records_wait_up_to_their_limit_and_arrive
     assert!(page.contains("crypto_service_issued_recording 1"), "{page}");
 }
 
-/// The crypto-service of a set-up, as a shell starts it that ignores the signal for files that grow too large, as a full disk sends none.
-fn limited(stack: &Stack) -> Process {
-    let usual = stack.command("crypto-service");
-    let mut command = Command::new("sh");
-    command
-        .args(["-c", "trap '' XFSZ; exec \"$@\"", "sh"])
-        .arg(program("crypto-service"))
-        .arg("--config")
-        .arg(stack.dev().join("crypto-service.toml"))
-        .arg("--die-with-parent")
-        .current_dir(stack.root());
-    for (name, value) in usual.get_envs() {
-        command.env(name, value.unwrap());
-    }
-    Process::start("crypto-service", command)
-}
-
-fn largest_file(process: &Process, bytes: Option<u64>) {
-    let pid = i32::try_from(process.id()).ok().and_then(Pid::from_raw);
-    let limit = Rlimit {
-        current: bytes,
-        maximum: None,
-    };
-    prlimit(pid, Resource::Fsize, limit).unwrap();
-}
-
 #[tokio::test]
 async fn a_disk_that_refuses_records_refuses_signatures_and_loses_none_when_it_is_mended() {
     let mut stack = Stack::init();
     stack.key_manager = Some(stack.spawn("key-manager", &[]));
     stack.ready(stack.keys.http);
-    stack.crypto_service = Some(limited(&stack));
+    stack.crypto_service = Some(limited(&stack, "crypto-service"));
     stack.ready(stack.crypto.http);
     recorded_set(&stack).await;
     let token = CryptoClient::new(one_try(&stack, stack.crypto.grpc, "token"));

@@ -1,11 +1,12 @@
 //! Clients of a [`Stack`], and waiting.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, process::Command, time::Duration};
 
-use blackbox::{PATIENCE, Stack};
+use blackbox::{PATIENCE, Process, Stack, program};
 use client_admin::{AdminClient, CreateKeySet, KeySet, KeyUse, Publish, RotateKeySet};
 use client_core::request::{RejectReason, Sign, SignedToken, ValidToken, Verify};
 use client_core::{Channel, Claims, CryptoClient, Error, Options, RetryPolicy, TlsFiles};
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 /// The issuer of the development key sets.
 pub(crate) const ISSUER: &str = "https://op.example.com";
@@ -156,4 +157,31 @@ impl Dice {
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         (mixed ^ (mixed >> 31)) % bound
     }
+}
+
+/// A daemon of a set-up, as a shell starts it that ignores the signal for files that grow too large, as a full disk sends none.
+pub(crate) fn limited(stack: &Stack, daemon: &str) -> Process {
+    let usual = stack.command(daemon);
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "trap '' XFSZ; exec \"$@\"", "sh"])
+        .arg(program(daemon))
+        .arg("--config")
+        .arg(stack.dev().join(format!("{daemon}.toml")))
+        .arg("--die-with-parent")
+        .current_dir(stack.root());
+    for (name, value) in usual.get_envs() {
+        command.env(name, value.unwrap());
+    }
+    Process::start(daemon, command)
+}
+
+/// The largest file that it may write; `None` for no limit.
+pub(crate) fn largest_file(process: &Process, bytes: Option<u64>) {
+    let pid = i32::try_from(process.id()).ok().and_then(Pid::from_raw);
+    let limit = Rlimit {
+        current: bytes,
+        maximum: None,
+    };
+    prlimit(pid, Resource::Fsize, limit).unwrap();
 }
