@@ -76,7 +76,7 @@ pub(crate) fn reason(wait: &Wait) -> &'static str {
         Wait::FirstAck => "first_ack",
         Wait::Acks => "acks",
         Wait::Lead { .. } => "lead",
-        Wait::Clocks { .. } => "clocks",
+        Wait::Clocks { .. } | Wait::Peers => "clocks",
     }
 }
 

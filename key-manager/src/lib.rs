@@ -12,6 +12,7 @@
 //! | [`sealer`] | the driver that re-seals what stands under older data keys |
 //! | [`audit`] | the audit log: what operators did and what was refused |
 //! | [`issued`] | the records of issued tokens: taken from instances, listed for operators |
+//! | [`clocks`] | the clocks of the key-managers that share a store, compared |
 //! | [`anchor`] | a file that remembers the highest epoch |
 //! | [`feed`] | snapshots, deltas and leases for the instances |
 //! | [`grpc`] | one file per service: decode, use case, encode; `status.rs` alone builds a status |
@@ -20,6 +21,7 @@
 
 pub mod anchor;
 pub mod audit;
+pub mod clocks;
 pub mod command;
 pub mod config;
 pub mod feed;

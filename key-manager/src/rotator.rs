@@ -72,6 +72,9 @@ impl Rotator {
         let Some(issued) = self.lifecycle.issued() else {
             return;
         };
+        if self.lifecycle.expired_by().is_none() {
+            return;
+        }
         if let Err(error) = issued.forget().await {
             tracing::warn!(%error, "records of issued tokens are dropped later");
         }
@@ -135,6 +138,7 @@ impl Rotator {
         // Few instances are fed alike, so few lists of subscribers are made for however many sets.
         let mut fed: HashMap<Vec<bool>, Vec<Subscriber>> = HashMap::new();
         let (mut census, mut pending) = (Census::default(), Vec::new());
+        let peers = lifecycle.peers();
         let mut held = self.held.begin();
         for entry in &entries {
             census.set(&entry.set);
@@ -149,7 +153,7 @@ impl Rotator {
             let subscribers = fed
                 .entry(covered)
                 .or_insert_with_key(|covered| select(&instances, covered));
-            let ctx = lifecycle.context(subscribers);
+            let ctx = lifecycle.context(subscribers, &peers);
             if let Some(due) = keyring::due(&entry.set, &ctx) {
                 let holding = keyring::holding(&entry.set, &ctx);
                 holding

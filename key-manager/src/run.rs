@@ -23,6 +23,7 @@ use tonic_health::ServingStatus;
 use crate::{
     anchor::{Anchor, AnchorError},
     audit::{AuditError, AuditLog},
+    clocks::{self, Clocks},
     config::Config,
     feed::Feed,
     grpc::{Admin, Backups, FeedServer, Revocation, refusals},
@@ -242,6 +243,12 @@ async fn serve(
     }
     let anchoring = Anchor::of(&config.store)
         .map(|anchor| tokio::spawn(anchor.follow(Arc::clone(&vault), shutdown.clone())));
+    let comparing = Clocks::of(
+        &vault,
+        &environment.clock,
+        Clocks::own_name().map_err(VaultError::from)?,
+        clocks::INTERVAL,
+    );
     let lifecycle = Lifecycle::new(
         Arc::clone(&vault),
         Arc::clone(&environment.keys),
@@ -251,7 +258,8 @@ async fn serve(
     )
     .with_max_revocations(config.tokens.max_revocations)
     .recorded(audit.clone())
-    .with_issued(issued);
+    .with_issued(issued)
+    .comparing(comparing.clone());
     let recording = tokio::spawn(audit.clone().run(shutdown.clone()));
 
     tokio::spawn(Arc::clone(lifecycle.vault()).follow(shutdown.clone()));
@@ -261,6 +269,7 @@ async fn serve(
             .clone()
             .watch(service_kit::watched::POLL_INTERVAL, shutdown.clone()),
     );
+    let comparing = comparing.map(|clocks| tokio::spawn(clocks.run(shutdown.clone())));
     let rotator = Rotator::new(lifecycle.clone());
     rotator.round().await;
     let rotating = tokio::spawn(rotator.run(shutdown.clone()));
@@ -328,8 +337,8 @@ async fn serve(
     let _ended = rotating.await;
     let _ended = sealing.await;
     let _ended = recording.await;
-    if let Some(anchoring) = anchoring {
-        let _ended = anchoring.await;
+    for aside in [anchoring, comparing].into_iter().flatten() {
+        let _ended = aside.await;
     }
     replaced.abort();
     // What came of a restore is covered by the first checkpoint over the restored store.

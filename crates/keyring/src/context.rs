@@ -75,6 +75,35 @@ impl Default for Times {
     }
 }
 
+/// What a decider knows of the clocks of the others that share its store.
+///
+/// Acks compare a decider's clock with those of its instances. One to which no instance is connected has none: it
+/// would take every lease for ended and believe itself, however wrong its clock is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Peers {
+    /// The others that were heard lately, and how far their clocks are from the decider's own.
+    pub clocks: Vec<PeerClock>,
+    /// The decider has not listened for long enough to know who is there: nothing happens by date.
+    pub listening: bool,
+}
+
+impl Peers {
+    /// Nobody else shares the store.
+    pub const NONE: &'static Self = &Self {
+        clocks: Vec::new(),
+        listening: false,
+    };
+}
+
+/// The clock of another decider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerClock {
+    /// Its name.
+    pub name: String,
+    /// Its clock minus the decider's own, in milliseconds.
+    pub offset_ms: i64,
+}
+
 /// The moment of a decision.
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'a> {
@@ -87,4 +116,6 @@ pub struct Context<'a> {
     /// The records of every instance that is fed this set, those whose lease has run out included
     /// until [`Subscriber::forget_at`].
     pub subscribers: &'a [Subscriber],
+    /// The clocks of the other deciders.
+    pub peers: &'a Peers,
 }

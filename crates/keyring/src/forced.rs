@@ -38,6 +38,8 @@ pub enum Wait {
         /// How far they are apart.
         spread: Span,
     },
+    /// The decider shares its store, and has not yet heard the clocks of the others.
+    Peers,
 }
 
 /// One thing that promotion waits for, who holds it up and until when at the latest.
@@ -73,6 +75,9 @@ impl fmt::Display for Holding {
             Wait::Clocks { spread } => {
                 write!(f, "clocks are {spread} apart: {names}; set them right")
             }
+            Wait::Peers => f.write_str(
+                "the key-manager listens for the clocks of those that share its store: a few seconds after its start",
+            ),
         }
     }
 }

@@ -46,7 +46,7 @@ mod waits;
 
 pub use algorithm::{Algorithm, Family, KeySpec, UnknownAlgorithm, Use};
 pub use command::{Import, ImportAs, NewKey, NewKeySet, create, import, request_rotation, revoke};
-pub use context::{Context, MAX_CLOCK_SPREAD, MAX_LEEWAY, Times};
+pub use context::{Context, MAX_CLOCK_SPREAD, MAX_LEEWAY, PeerClock, Peers, Times};
 pub use destroy::{
     DEFAULT_DESTRUCTION_WAIT, LONGEST_DESTRUCTION_WAIT, SHORTEST_DESTRUCTION_WAIT,
     cancel_destruction, schedule_destruction,
@@ -62,4 +62,4 @@ pub use time::{Span, Time};
 pub use update::{Update, update};
 pub use version::{Mark, Origin, State, Version};
 pub use views::{Fed, Purpose};
-pub use waits::{ClockGuard, clock_guard, expected_at, holding, longest_max_age};
+pub use waits::{ClockGuard, clock_guard, date, expected_at, holding, longest_max_age};

@@ -11,40 +11,86 @@ pub struct ClockGuard {
     pub lowest_ms: i64,
     /// How far the clocks are apart, the decider's own included.
     pub spread: Span,
-    /// The subscribers whose clocks are the lowest and the highest.
+    /// The subscribers and peers whose clocks are the lowest and the highest.
     pub extremes: Vec<String>,
+    /// The decider does not know yet who else is there.
+    pub listening: bool,
 }
 
 impl ClockGuard {
     /// True where the clocks disagree so much that nothing may happen by date.
     #[must_use]
     pub fn halts(&self) -> bool {
+        self.listening || self.is_spread()
+    }
+
+    fn is_spread(&self) -> bool {
         self.spread > MAX_CLOCK_SPREAD
     }
 }
 
-/// Compares the clocks of all live subscribers with the decider's own.
+/// Compares the clocks of all live subscribers, and of the other deciders, with the decider's own.
+///
+/// A subscriber's offset is from whoever received its ack, which may be another decider. So the two kinds are not compared
+/// with each other: sound clocks would look twice as far apart as they are.
 #[must_use]
 pub fn clock_guard(ctx: &Context<'_>) -> ClockGuard {
     let live = ctx
         .subscribers
         .iter()
         .filter(|subscriber| subscriber.is_live(ctx.now));
-    let offsets: Vec<(i64, &str)> = live
-        .filter_map(|s| s.clock_offset_ms.map(|offset| (offset, s.name.as_str())))
-        .collect();
-    let lowest = offsets.iter().map(|(offset, _)| *offset).fold(0, i64::min);
-    let highest = offsets.iter().map(|(offset, _)| *offset).fold(0, i64::max);
-    let extreme = |offset: &i64| *offset != 0 && (*offset == lowest || *offset == highest);
+    let acks = live.filter_map(|s| s.clock_offset_ms.map(|offset| (offset, s.name.as_str())));
+    let peers = ctx.peers.clocks.iter();
+    let peers = peers.map(|peer| (peer.offset_ms, peer.name.as_str()));
+    let (acks, peers) = (Offsets::of(acks), Offsets::of(peers));
+    let lowest_ms = acks.lowest.min(peers.lowest);
+    let widest = match peers.spread() > acks.spread() {
+        true => peers,
+        false => acks,
+    };
     ClockGuard {
-        lowest_ms: lowest,
-        spread: Span::from_millis(lowest.abs_diff(highest)),
-        extremes: offsets
-            .iter()
-            .filter(|(o, _)| extreme(o))
-            .map(|(_, name)| (*name).to_owned())
-            .collect(),
+        lowest_ms,
+        spread: widest.spread(),
+        extremes: widest.extremes(),
+        listening: ctx.peers.listening,
     }
+}
+
+/// Offsets that are compared with each other, and with 0.
+struct Offsets<'a> {
+    of: Vec<(i64, &'a str)>,
+    lowest: i64,
+    highest: i64,
+}
+
+impl<'a> Offsets<'a> {
+    fn of(offsets: impl Iterator<Item = (i64, &'a str)>) -> Self {
+        let of: Vec<_> = offsets.collect();
+        let all = || of.iter().map(|(offset, _)| *offset);
+        let (lowest, highest) = (all().fold(0, i64::min), all().fold(0, i64::max));
+        Self {
+            of,
+            lowest,
+            highest,
+        }
+    }
+
+    fn spread(&self) -> Span {
+        Span::from_millis(self.lowest.abs_diff(self.highest))
+    }
+
+    fn extremes(&self) -> Vec<String> {
+        let extreme =
+            |offset: i64| offset != 0 && (offset == self.lowest || offset == self.highest);
+        let names = self.of.iter().filter(|(offset, _)| extreme(*offset));
+        names.map(|(_, name)| (*name).to_owned()).collect()
+    }
+}
+
+/// The time that dates are compared with, for what is no step of the plan; `None` while the clocks halt it.
+#[must_use]
+pub fn date(ctx: &Context<'_>) -> Option<Time> {
+    (!clock_guard(ctx).halts()).then(|| cautious_now(ctx))
 }
 
 /// The time that dates are compared with: the slowest clock among the fresh ones and our own.
@@ -178,11 +224,19 @@ fn held_by_lead(
 
 fn held_by_clocks(ctx: &Context<'_>) -> Option<Holding> {
     let guard = clock_guard(ctx);
-    guard.halts().then_some(Holding {
-        wait: Wait::Clocks {
-            spread: guard.spread,
-        },
-        subscribers: guard.extremes,
+    let (wait, subscribers) = match guard.is_spread() {
+        true => (
+            Wait::Clocks {
+                spread: guard.spread,
+            },
+            guard.extremes,
+        ),
+        false if guard.listening => (Wait::Peers, Vec::new()),
+        false => return None,
+    };
+    Some(Holding {
+        wait,
+        subscribers,
         until: None,
     })
 }

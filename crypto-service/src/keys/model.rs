@@ -14,7 +14,7 @@ use keyring::{Publish, State, Use};
 
 use super::sealed::SealedKey;
 use super::usage::Usage;
-use crate::lanes::{Engine, VerifyingKey};
+use crate::lanes::{Engine, SigningKeyPointer, VerifyingKey};
 
 /// What the feed says of one key set.
 #[derive(Debug)]
@@ -202,6 +202,8 @@ pub struct Version {
     /// Whether each encryption takes one of those that are granted.
     pub(crate) limited: bool,
     header: OnceLock<EncodedHeader>,
+    /// The parsed private key, as long as the cache keeps it.
+    pub(super) signer: SigningKeyPointer,
 }
 
 impl Version {
@@ -230,6 +232,7 @@ impl Version {
             usage,
             limited: invocations.is_some(),
             header: OnceLock::new(),
+            signer: SigningKeyPointer::default(),
         }
     }
 

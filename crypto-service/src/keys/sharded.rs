@@ -5,12 +5,15 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::hash::{DefaultHasher, Hasher};
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
+
+use foldhash::quality::FixedState;
 
 const SHARDS: usize = 64;
 
-type Shard<V> = HashMap<Arc<str>, V>;
+/// Each request looks up several names. Who could choose names that collide is an administrator: a caller only asks for them.
+type Shard<V> = HashMap<Arc<str>, V, FixedState>;
 
 /// A map from names to cheap values (`Arc`s), shared shard by shard between copies.
 pub(crate) struct ShardedMap<V> {
@@ -64,7 +67,7 @@ impl<V: Clone> ShardedMap<V> {
 
 impl<V> Default for ShardedMap<V> {
     fn default() -> Self {
-        let empty = Arc::new(Shard::new());
+        let empty = Arc::new(Shard::with_hasher(hasher()));
         Self {
             shards: vec![empty; SHARDS],
             len: 0,
@@ -89,12 +92,17 @@ impl<V> fmt::Debug for ShardedMap<V> {
     }
 }
 
-/// The same for every map of the process, so that copies agree; the maps inside have keyed hashes of their own.
+/// The same for every map, so that copies agree; the maps inside have seeds of their own.
 fn shard_of(name: &str) -> usize {
-    let mut hasher = DefaultHasher::new();
-    hasher.write(name.as_bytes());
     let shards = u64::try_from(SHARDS).unwrap_or(1);
-    usize::try_from(hasher.finish() % shards).unwrap_or_default()
+    let hash = FixedState::default().hash_one(name);
+    usize::try_from(hash % shards).unwrap_or_default()
+}
+
+/// A hasher whose seed is the system's randomness: foldhash's own are addresses and counters, which a program in which all else
+/// repeats would not repeat.
+pub(super) fn hasher() -> FixedState {
+    FixedState::with_seed(RandomState::new().hash_one(()))
 }
 
 #[cfg(test)]

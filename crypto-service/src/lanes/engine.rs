@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use arc_swap::ArcSwapWeak;
 use jose::algorithm::JwsAlgorithm;
 use jose::key::{KeyError, KeyMaterial, PrivateKey, PublicKey, SymmetricKey};
 use jose::provider::{Failed, Provider, Sign, Verify};
@@ -67,11 +68,7 @@ impl Engine {
             || Kind::One(class_of_signing(key)),
             |key| Kind::Lanes(Operation::Sign, key.class()),
         );
-        Ok(SigningKey(Arc::new(Signing {
-            single,
-            lanes,
-            kind,
-        })))
+        Ok(SigningKey::made_of(single, lanes, kind))
     }
 
     /// Prepares a public key that verifies.
@@ -140,19 +137,33 @@ struct Signing {
     single: Arc<dyn Sign>,
     lanes: Option<MultiSigner>,
     kind: Kind,
+    /// What each token asks of `single`: that one may lie where no cache holds it.
+    algorithm: JwsAlgorithm,
+    signature_len: usize,
 }
 
 impl SigningKey {
+    fn made_of(single: Arc<dyn Sign>, lanes: Option<MultiSigner>, kind: Kind) -> Self {
+        let (algorithm, signature_len) = (single.algorithm(), single.signature_len());
+        Self(Arc::new(Signing {
+            single,
+            lanes,
+            kind,
+            algorithm,
+            signature_len,
+        }))
+    }
+
     /// The algorithm, under the name that goes into the header.
     #[must_use]
     pub fn algorithm(&self) -> JwsAlgorithm {
-        self.0.single.algorithm()
+        self.0.algorithm
     }
 
     /// Length of every signature, in bytes.
     #[must_use]
     pub fn signature_len(&self) -> usize {
-        self.0.single.signature_len()
+        self.0.signature_len
     }
 
     /// What a signature costs.
@@ -179,11 +190,29 @@ impl SigningKey {
             Kind::Lanes(_, class) => Some(MultiSigner::Fake(class)),
             Kind::One(_) | Kind::Agree => None,
         };
-        Self(Arc::new(Signing {
-            single,
-            lanes,
-            kind,
-        }))
+        Self::made_of(single, lanes, kind)
+    }
+}
+
+/// Points to a key that somebody else keeps.
+#[derive(Default)]
+pub(crate) struct SigningKeyPointer(ArcSwapWeak<Signing>);
+
+impl SigningKeyPointer {
+    /// The key, as long as it is kept.
+    pub(crate) fn get(&self) -> Option<SigningKey> {
+        self.0.load().upgrade().map(SigningKey)
+    }
+
+    /// Points to this key from now on.
+    pub(crate) fn point_to(&self, key: &SigningKey) {
+        self.0.store(Arc::downgrade(&key.0));
+    }
+}
+
+impl fmt::Debug for SigningKeyPointer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SigningKeyPointer")
     }
 }
 

@@ -38,6 +38,7 @@ use tokio::time::Instant;
 
 pub use agree::{AgreedSecret, AgreeingKey, Agreement};
 pub use class::Class;
+pub(crate) use engine::SigningKeyPointer;
 pub use engine::{Engine, SigningKey, Unavailable, VerifyingKey};
 pub(crate) use report::{LineReport, Report};
 pub use start::LaneOptions;

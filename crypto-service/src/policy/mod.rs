@@ -3,8 +3,9 @@
 //! What is not granted is refused in the same words whether the key set exists or not.
 
 use std::fmt;
+use std::sync::Arc;
 
-use service_kit::grants::{Operation, PolicyHandle};
+use service_kit::grants::{Operation, Policy, PolicyHandle};
 use service_kit::identity::Caller;
 
 /// The rule that refused: no grant covers the operation.
@@ -22,6 +23,17 @@ impl fmt::Display for NotGranted {
             write!(f, " on key set `{key_set}`")?;
         }
         write!(f, " in tenant `{}`", self.tenant)
+    }
+}
+
+impl NotGranted {
+    /// What is refused on a key set.
+    pub(crate) fn on(operation: Operation, tenant: &str, key_set: &str) -> Self {
+        Self {
+            operation,
+            tenant: tenant.to_owned(),
+            key_set: Some(key_set.to_owned()),
+        }
     }
 }
 
@@ -62,11 +74,12 @@ impl Access {
         if self.allows(caller, operation, tenant, key_set) {
             return Ok(());
         }
-        Err(NotGranted {
-            operation,
-            tenant: tenant.to_owned(),
-            key_set: Some(key_set.to_owned()),
-        })
+        Err(NotGranted::on(operation, tenant, key_set))
+    }
+
+    /// All grants, as they are now: for whoever asks many times at once.
+    pub(crate) fn current(&self) -> Arc<Policy> {
+        self.0.current()
     }
 
     /// Demands a grant on some key set of the tenant.

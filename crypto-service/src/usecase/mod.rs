@@ -30,7 +30,7 @@ pub use sign::{
 pub use verify::{Demands, VerifyCommand, VerifyItem, VerifyVerdict};
 
 use crate::issued::Recorder;
-use crate::keys::{KeySet, KeysReader, PrivateKeys};
+use crate::keys::{KeySet, KeysReader, PrivateKeys, Snapshot};
 use crate::lanes::Lanes;
 use crate::metrics::ServiceMetrics;
 use crate::policy::Access;
@@ -106,24 +106,7 @@ impl DataPlane {
         name: &str,
         key_use: Use,
     ) -> Result<Arc<KeySet>, Refusal> {
-        let snapshot = self.keys().snapshot();
-        if !snapshot.is_received() {
-            return Err(Refusal::not_ready(
-                "the instance has not received its keys yet",
-            ));
-        }
-        let not_found = || Refusal::KeySetNotFound {
-            tenant: tenant.to_owned(),
-            key_set: name.to_owned(),
-        };
-        let set = snapshot.set(tenant, name).ok_or_else(not_found)?;
-        if set.key_use != key_use {
-            return Err(Refusal::field(
-                field,
-                format!("must name a key set of use {}", use_name(key_use)),
-            ));
-        }
-        Ok(Arc::clone(set))
+        set_in(&self.keys().snapshot(), field, tenant, name, key_use).map(Arc::clone)
     }
 
     fn may_verify(&self) -> Result<(), Refusal> {
@@ -139,6 +122,33 @@ impl DataPlane {
             .map_err(|_failed| Refusal::Internal("the system has no randomness"))?;
         Ok(jose::base64url::encode(bytes))
     }
+}
+
+/// The set of that name in a snapshot, if it has the use.
+fn set_in<'s>(
+    snapshot: &'s Snapshot,
+    field: &'static str,
+    tenant: &str,
+    name: &str,
+    key_use: Use,
+) -> Result<&'s Arc<KeySet>, Refusal> {
+    if !snapshot.is_received() {
+        return Err(Refusal::not_ready(
+            "the instance has not received its keys yet",
+        ));
+    }
+    let not_found = || Refusal::KeySetNotFound {
+        tenant: tenant.to_owned(),
+        key_set: name.to_owned(),
+    };
+    let set = snapshot.set(tenant, name).ok_or_else(not_found)?;
+    if set.key_use != key_use {
+        return Err(Refusal::field(
+            field,
+            format!("must name a key set of use {}", use_name(key_use)),
+        ));
+    }
+    Ok(set)
 }
 
 fn use_name(key_use: Use) -> &'static str {

@@ -88,7 +88,8 @@ fn forced(entry: &SetEntry) -> Vec<proto::ForcedAct> {
 
 /// A sentence for each wait that was skipped.
 pub(super) fn may_have_broken(skipped: &[Holding]) -> Vec<String> {
-    let sentence = |holding: &Holding| match &holding.wait {
+    let sentence = |holding: &Holding| {
+        match &holding.wait {
         Wait::Standby => "There was no key in waiting.".to_owned(),
         Wait::FirstAck => {
             "No instance had acknowledged the key: nobody could verify with it yet.".to_owned()
@@ -107,6 +108,10 @@ pub(super) fn may_have_broken(skipped: &[Holding]) -> Vec<String> {
         Wait::Clocks { spread } => {
             format!("Clocks are {spread} apart: tokens may be refused as not yet valid.")
         }
+        Wait::Peers => {
+            "The key-manager had not compared its clock with the others yet: tokens may be refused as not yet valid.".to_owned()
+        }
+    }
     };
     skipped.iter().map(sentence).collect()
 }
@@ -145,7 +150,7 @@ fn reason(wait: &Wait) -> proto::HoldingReason {
         Wait::FirstAck => proto::HoldingReason::NotPublished,
         Wait::Acks => proto::HoldingReason::Ack,
         Wait::Lead { .. } => proto::HoldingReason::Lead,
-        Wait::Clocks { .. } => proto::HoldingReason::Clock,
+        Wait::Clocks { .. } | Wait::Peers => proto::HoldingReason::Clock,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use keyring::{Holding, ImportAs, KeySet, NewKeySet, Refusal, Update};
+use keyring::{Holding, ImportAs, KeySet, NewKeySet, Peers, Refusal, Update};
 use zeroize::Zeroizing;
 
 use super::{Lifecycle, LifecycleError, Progress, TRIES, Terms};
@@ -168,12 +168,12 @@ impl Lifecycle {
     ) -> Result<(), LifecycleError> {
         let turn = self.vault.turn().await;
         if self.earlier(terms.request.as_ref()).await?.is_some() {
-            return Ok(());
+            return Err(VaultError::RequestDone.into());
         }
         if self.vault.get(name).is_some() {
             return Err(VaultError::NameTaken.into());
         }
-        let set = keyring::create(new, &self.context(&[]))?;
+        let set = keyring::create(new, &self.context(&[], Peers::NONE))?;
         let change = Change {
             set,
             replaces: None,
@@ -283,7 +283,8 @@ impl Lifecycle {
         let entry = self.present(name)?;
         let mut terms = self.terms(mutation);
         if let Some(Some(kid)) = self.earlier(terms.request.as_ref()).await? {
-            return Ok((entry, kid));
+            self.vault.refresh_shared().await?;
+            return Ok((self.present(name)?, kid));
         }
         let (given, policy) = (import.given, entry.set.policy.clone());
         let parsed = tokio::task::spawn_blocking(move || ImportedKey::read(&given, &policy)).await;

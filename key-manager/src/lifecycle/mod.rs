@@ -19,11 +19,12 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use keyring::{Context, KeySet, KeySpec, NewKey, Refusal, Span, Subscriber, Time, Times};
+use keyring::{Context, KeySet, KeySpec, NewKey, Peers, Refusal, Span, Subscriber, Time, Times};
 use service_kit::clock::SharedClock;
 
 use crate::{
     audit::AuditLog,
+    clocks::Clocks,
     issued::IssuedLog,
     keys::{self, FreshKey, KeySource},
     metrics::Metrics,
@@ -55,6 +56,7 @@ pub struct Lifecycle {
     keys: Arc<dyn KeySource>,
     audit: Option<AuditLog>,
     issued: Option<IssuedLog>,
+    clocks: Option<Arc<Clocks>>,
     connected: Arc<Mutex<BTreeMap<String, usize>>>,
     max_revocations: usize,
 }
@@ -87,6 +89,7 @@ impl Lifecycle {
             keys,
             audit: None,
             issued: None,
+            clocks: None,
             connected: Arc::default(),
             max_revocations: MAX_REVOCATIONS,
         }
@@ -126,6 +129,13 @@ impl Lifecycle {
         self.issued.as_ref()
     }
 
+    /// The same use cases, with an ear for the clocks of the key-managers that share the store.
+    #[must_use]
+    pub fn comparing(mut self, clocks: Option<Arc<Clocks>>) -> Self {
+        self.clocks = clocks;
+        self
+    }
+
     /// The vault below.
     #[must_use]
     pub fn vault(&self) -> &Arc<Vault> {
@@ -157,17 +167,37 @@ impl Lifecycle {
 
     /// Calls `decide` with the moment of a decision about the set that is not to be written.
     pub(crate) fn look<T>(&self, name: &SetName, decide: impl FnOnce(&Context<'_>) -> T) -> T {
-        let subscribers = self.subscribers_of(name);
-        decide(&self.context(&subscribers))
+        let (subscribers, peers) = (self.subscribers_of(name), self.peers());
+        decide(&self.context(&subscribers, &peers))
     }
 
-    pub(crate) fn context<'a>(&'a self, subscribers: &'a [Subscriber]) -> Context<'a> {
+    pub(crate) fn context<'a>(
+        &'a self,
+        subscribers: &'a [Subscriber],
+        peers: &'a Peers,
+    ) -> Context<'a> {
         Context {
             now: self.now(),
             epoch: self.vault.epoch().saturating_add(1),
             times: &self.times,
             subscribers,
+            peers,
         }
+    }
+
+    /// The time by which something has expired: that of the slowest clock that is known. `None` while clocks are too far apart to say.
+    pub(crate) fn expired_by(&self) -> Option<Time> {
+        let instances = self.vault.instances();
+        let instances = instances.iter().map(|instance| instance.subscriber.clone());
+        let (subscribers, peers): (Vec<_>, _) = (instances.collect(), self.peers());
+        self.rules.date(&self.context(&subscribers, &peers))
+    }
+
+    /// The clocks of those that share the store.
+    pub(crate) fn peers(&self) -> Peers {
+        self.clocks
+            .as_ref()
+            .map_or_else(Peers::default, |clocks| clocks.peers())
     }
 
     /// Writes a set as `decide` says. `candidate` is a key that may enter; where none is given and one is needed, it is generated.
@@ -189,6 +219,11 @@ impl Lifecycle {
                 }
                 // Often another set was written meanwhile; the next try sees whether it was this one.
                 Err(LifecycleError::Vault(VaultError::Conflict)) => self.vault.refresh().await?,
+                // Perhaps by another replica: the answer shows what that has written.
+                Err(done @ LifecycleError::Vault(VaultError::RequestDone)) => {
+                    self.vault.refresh_shared().await?;
+                    return Err(done);
+                }
                 done => return done,
             }
         }
@@ -216,11 +251,11 @@ impl Lifecycle {
                 present: entry.set.revision,
             });
         }
-        let subscribers = self.subscribers_of(name);
+        let (subscribers, peers) = (self.subscribers_of(name), self.peers());
         let next = decide(
             &entry.set,
             candidate.map(|key| key.new.clone()),
-            &self.context(&subscribers),
+            &self.context(&subscribers, &peers),
         )?;
         if next == entry.set {
             // A late retry must not find more to do than the request did.
@@ -336,7 +371,9 @@ impl Lifecycle {
     /// # Errors
     /// [`LifecycleError`].
     pub async fn forget_instances(&self) -> Result<(), LifecycleError> {
-        let now = self.now();
+        let Some(now) = self.expired_by() else {
+            return Ok(());
+        };
         let gone = self
             .vault
             .instances()

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use keyring::{Action, Context, KeySet, NewKey, Refusal};
+use keyring::{Action, Context, KeySet, NewKey, Refusal, Time};
 
 /// What is decided over a key set.
 pub trait Rules: fmt::Debug + Send + Sync + 'static {
@@ -26,6 +26,11 @@ pub trait Rules: fmt::Debug + Send + Sync + 'static {
         ctx: &Context<'_>,
     ) -> Result<KeySet, Refusal> {
         keyring::apply(set, action, generated, ctx)
+    }
+
+    /// As [`keyring::date`].
+    fn date(&self, ctx: &Context<'_>) -> Option<Time> {
+        keyring::date(ctx)
     }
 
     /// As [`keyring::request_rotation`].

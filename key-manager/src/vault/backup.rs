@@ -35,9 +35,15 @@ pub(crate) use file::VERSION;
 
 use file::Sealer;
 
-/// What is no part of a backup: who is connected, what was asked lately, the order of recent writes, marks of moves and restores.
+/// What is no part of a backup: who is connected, who serves, what was asked lately, the order of recent writes, marks of moves and restores.
 fn belongs_to_the_moment(key: &str) -> bool {
-    let kinds = ["subscriber/", "request/", "request-at/", "changed/"];
+    let kinds = [
+        "subscriber/",
+        "replica/",
+        "request/",
+        "request-at/",
+        "changed/",
+    ];
     let marks = [MOVED, "arriving", RESTORED];
     kinds.iter().any(|kind| key.starts_with(kind)) || marks.contains(&key)
 }

@@ -16,6 +16,7 @@
 //! | `audit-key`, `audit/<chain>` | the key of the audit log, sealed; the newest checkpoint of each of its chains |
 //! | `issued-key` | the keys of the records of issued tokens, sealed |
 //! | `subscriber/<digest>` | an instance: acks, lease, clock; moves no epoch |
+//! | `replica/<name>` | a key-manager that shares the store, and what its clock says; moves no epoch |
 //! | `restored` | the last restore from a backup; every write compares that it is the one that the vault was opened with |
 //!
 //! A write of a key set is one transaction over all of these that it touches, and moves the epoch by one. Reads never touch the
@@ -30,6 +31,7 @@ mod heads;
 mod held;
 mod issued;
 mod load;
+mod replica;
 mod request;
 mod rings;
 mod root_secret;
@@ -64,6 +66,7 @@ pub use backup::{
     Undone, UndoneKey, UndoneSet, remove_left_spools,
 };
 pub use error::VaultError;
+pub use replica::Told;
 pub use request::{MAX_REQUESTS, Remembered, Request};
 pub use sealing::{DataKeys, Generation, Owner, Pass, Rotation, Sealing, SealingKeks, Step, Work};
 pub use set::{KeyFacts, SetEntry, SetName};

@@ -278,6 +278,8 @@ impl Vault {
         (after, limit): (&str, usize),
         wanted: impl Fn(&str) -> bool,
     ) -> Result<Sealing, VaultError> {
+        // What another replica has written is counted too.
+        self.refresh_shared().await?;
         let all = self.refresh_held().await?;
         let mut counts = self.count_tenants();
         let root = self.count_root(now).await?;

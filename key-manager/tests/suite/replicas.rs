@@ -1,13 +1,14 @@
 //! Several key-managers on one etcd: any serves, any executes, none is special.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use crypto_proto::keys::v1::{self as proto, KeyState};
 use testkit::EtcdCluster;
 use tonic::Code;
 
 use crate::support::{
-    Deployment, Running, create, eventually, instance::FakeInstance, kids, new_set, rotate, show,
+    Deployment, NOW, Running, create, eventually, instance::FakeInstance, kids, new_set, rotate,
+    show,
 };
 
 /// A deployment whose store is the cluster.
@@ -264,4 +265,55 @@ async fn a_lost_cluster_is_unavailable_and_nothing_is_half_done_when_it_is_back(
         1
     );
     replica.stop().await;
+}
+
+/// No instance is connected to anybody, so no ack tells them.
+#[tokio::test(flavor = "multi_thread")]
+async fn key_managers_whose_clocks_are_apart_do_nothing_by_date_and_say_so() {
+    let cluster = EtcdCluster::start(1);
+    let deployment = on(&cluster);
+    let replicas = three(&deployment).await;
+    let mut admin = replicas[0].admin(&deployment, "admin");
+    create(&mut admin, "op/a", "ES256").await;
+    replicas[2].clock.set_wall(NOW + 3600);
+    let held = async |replica: &Running| {
+        let mut admin = replica.admin(&deployment, "admin");
+        let holding = show(&mut admin, "op/a").await.holding;
+        let clock = i32::from(proto::HoldingReason::Clock);
+        let by_clocks = holding.into_iter().filter(|held| held.reason == clock);
+        by_clocks.collect::<Vec<_>>()
+    };
+    let pass = async || {
+        for replica in &replicas {
+            replica.clock.advance(Duration::from_secs(1));
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    };
+    eventually("the clock of the third, at all three", async || {
+        pass().await;
+        let mut all = true;
+        for replica in &replicas {
+            let held = held(replica).await;
+            all &= held.iter().any(|held| !held.subscriber.is_empty());
+        }
+        all.then_some(())
+    })
+    .await;
+    let said = held(&replicas[0]).await;
+    assert!(said[0].description.contains("set them right"), "{said:?}");
+
+    replicas[2].clock.set_wall(NOW + 20);
+    for replica in &replicas[..2] {
+        replica.clock.set_wall(NOW + 20);
+    }
+    eventually("clocks that agree", async || {
+        pass().await;
+        let mut none = true;
+        for replica in &replicas {
+            none &= held(replica).await.is_empty();
+        }
+        none.then_some(())
+    })
+    .await;
+    stop(replicas).await;
 }

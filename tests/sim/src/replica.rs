@@ -1,8 +1,10 @@
 //! A key-manager: the real vault, use cases, driver and feed, over a store that may fail, in a process that may die.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use key_manager::clocks::Clocks;
 use key_manager::feed::{Down, Feed, FeedError, Up};
 use key_manager::lifecycle::Lifecycle;
 use key_manager::metrics::Metrics;
@@ -35,6 +37,8 @@ pub(crate) struct Replica {
     credentials: Credentials,
     policy: PolicyHandle,
     disk: Arc<Disk>,
+    /// How often its process was started.
+    starts: AtomicU64,
     running: Mutex<Option<Running>>,
 }
 
@@ -68,6 +72,7 @@ impl Replica {
             clock,
             policy: assets.policy.clone(),
             disk: Arc::clone(disk),
+            starts: AtomicU64::new(0),
             running: Mutex::new(None),
         })
     }
@@ -98,6 +103,17 @@ impl Replica {
             self.clock.shared(),
             Metrics::default(),
         );
+        let comparing = Clocks::of(
+            &vault,
+            &self.clock.shared(),
+            format!(
+                "r{}#{}",
+                self.index,
+                self.starts.fetch_add(1, Ordering::Relaxed)
+            ),
+            Duration::from_millis(self.sim.world().round),
+        );
+        let lifecycle = lifecycle.comparing(comparing.clone());
         let lifecycle = match self.sim.bug() {
             Some(bug) => lifecycle.under(Arc::new(Broken(bug))),
             None => lifecycle,
@@ -110,6 +126,9 @@ impl Replica {
         );
         let mut tasks = JoinSet::new();
         tasks.spawn(vault.follow(Shutdown::new()));
+        if let Some(clocks) = comparing {
+            tasks.spawn(clocks.run(Shutdown::new()));
+        }
         tasks.spawn(rounds(
             self.sim.clone(),
             self.index,

@@ -4,7 +4,9 @@
 //! can be written, and it needs no switch in `keyring`.
 
 use key_manager::lifecycle::Rules;
-use keyring::{Action, Context, KeySet, NewKey, Refusal, Span, State, Subscriber, Time, Times};
+use keyring::{
+    Action, Context, KeySet, NewKey, Peers, Refusal, Span, State, Subscriber, Time, Times,
+};
 
 use crate::bug::Bug;
 
@@ -19,6 +21,7 @@ pub(crate) struct Broken(pub(crate) Bug);
 struct Told {
     times: Times,
     subscribers: Vec<Subscriber>,
+    peers: Peers,
 }
 
 impl Broken {
@@ -26,6 +29,7 @@ impl Broken {
         let mut told = Told {
             times: *ctx.times,
             subscribers: ctx.subscribers.to_vec(),
+            peers: ctx.peers.clone(),
         };
         match self.0 {
             Bug::PromotionBeforeLead => told.times.publication_lead = Span::ZERO,
@@ -50,6 +54,7 @@ impl Broken {
                 }
             }
             Bug::ClockGuardOff => {
+                told.peers = Peers::default();
                 for subscriber in &mut told.subscribers {
                     subscriber.clock_offset_ms = None;
                 }
@@ -66,6 +71,7 @@ impl Broken {
             epoch: ctx.epoch,
             times: &told.times,
             subscribers: &told.subscribers,
+            peers: &told.peers,
         })
     }
 }
@@ -105,6 +111,13 @@ impl Rules for Broken {
         ctx: &Context<'_>,
     ) -> Result<KeySet, Refusal> {
         self.with(set, ctx, |ctx| keyring::apply(set, action, generated, ctx))
+    }
+
+    fn date(&self, ctx: &Context<'_>) -> Option<Time> {
+        match self.0 {
+            Bug::ClockGuardOff => Some(ctx.now),
+            _ => keyring::date(ctx),
+        }
     }
 
     fn request_rotation(

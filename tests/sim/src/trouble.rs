@@ -45,9 +45,14 @@ async fn mend(stage: &Arc<Stage>) {
     }
 }
 
-/// Sound clocks are up to 2 s off.
+/// How far sound clocks are off at most. What two key-managers measured of two instances is then less than 5 s apart, so that nothing halts.
+const SOUND: u64 = 1_200;
+
 pub(crate) fn set_clocks(stage: &Stage) {
-    let sound = || i64::try_from(stage.sim.within((0, 4_000))).unwrap_or_default() - 2_000;
+    let sound = || {
+        let ahead = stage.sim.within((0, 2 * SOUND));
+        ahead.cast_signed() - SOUND.cast_signed()
+    };
     for replica in &stage.replicas {
         replica.clock.set_offset(sound());
     }
@@ -65,6 +70,7 @@ enum Kind {
     Outage,
     Drift,
     WrongClock,
+    Lonely,
     Rollback,
 }
 
@@ -79,6 +85,7 @@ pub(crate) fn start(stage: &Arc<Stage>) {
         (every.outage, Kind::Outage),
         (every.drift, Kind::Drift),
         (every.wrong_clock, Kind::WrongClock),
+        (every.lonely, Kind::Lonely),
         (every.rollback, Kind::Rollback),
     ];
     for (minutes, kind) in kinds {
@@ -102,6 +109,7 @@ async fn each(stage: Arc<Stage>, minutes: u64, kind: Kind) {
             Kind::Outage => outage(&stage).await,
             Kind::Drift => drift(&stage).await,
             Kind::WrongClock => wrong_clock(&stage).await,
+            Kind::Lonely => lonely(&stage).await,
             Kind::Rollback => rollback(&stage).await,
         }
     }
@@ -204,6 +212,27 @@ async fn wrong_clock(stage: &Stage) {
     let long = how_long(stage);
     stage.sim.sleep(long).await;
     node.clock.set_offset(before);
+}
+
+/// No instance reaches it, so no ack tells it how late it is.
+async fn lonely(stage: &Stage) {
+    let Some(replica) = stage.any_replica() else {
+        return;
+    };
+    let long = stage.sim.within((10 * MINUTE, 30 * MINUTE));
+    for node in &stage.nodes {
+        stage.cut(node.index, replica.index, stage.sim.now() + long);
+    }
+    let before = replica.clock.offset();
+    let off = i64::try_from(stage.sim.within((20_000, 60 * MINUTE))).unwrap_or_default();
+    replica.clock.set_offset(before + off);
+    stage.sim.step(format_args!(
+        "nobody reaches r{}, whose clock is {} s ahead",
+        replica.index,
+        off / 1_000
+    ));
+    stage.sim.sleep(long).await;
+    replica.clock.set_offset(before);
 }
 
 /// An operator puts a backup in place, read-only, and notices.

@@ -140,7 +140,13 @@ impl Truth {
             let age = active.map_or(u64::MAX, since);
             let period = set.policy.cryptoperiod.map_or(0, |span| span.as_millis());
             if requested > late || age > late + period {
-                let what = format!("{} waits for its rotation", set.name);
+                let what = format!(
+                    "{} waits for its rotation: asked for {} s ago, its key Active for {} s of {} s",
+                    set.name,
+                    requested / 1_000,
+                    age / 1_000,
+                    period / 1_000
+                );
                 return Err((Invariant::Progress, what));
             }
         }

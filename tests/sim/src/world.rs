@@ -24,6 +24,8 @@ pub(crate) struct Troubles {
     pub(crate) drift: u64,
     /// An instance's clock is set wrong, then right.
     pub(crate) wrong_clock: u64,
+    /// A key-manager's clock is set ahead while no instance is connected to it.
+    pub(crate) lonely: u64,
     /// An older store is put in place, then the right one again.
     pub(crate) rollback: u64,
     /// Of a thousand writes, those whose answer is lost.
@@ -66,15 +68,15 @@ pub(crate) struct World {
 
 impl World {
     /// The worlds' names.
-    pub(crate) const NAMES: [&'static str; 7] = [
-        "quiet", "one", "three", "slow", "clocks", "lossy", "rollback",
+    pub(crate) const NAMES: [&'static str; 8] = [
+        "quiet", "one", "three", "slow", "clocks", "apart", "lossy", "rollback",
     ];
 
     /// The world that the seed chooses.
     pub(crate) fn of(seed: u64) -> Self {
-        let names = Self::NAMES;
-        let index = usize::try_from(seed % 7).unwrap_or_default();
-        Self::named(names.get(index).copied().unwrap_or("quiet"), seed)
+        let worlds = u64::try_from(Self::NAMES.len()).unwrap_or(1);
+        let index = usize::try_from(seed % worlds).unwrap_or_default();
+        Self::named(Self::NAMES.get(index).copied().unwrap_or("quiet"), seed)
     }
 
     pub(crate) fn named(name: &str, seed: u64) -> Self {
@@ -85,6 +87,7 @@ impl World {
             "three" => base.three(),
             "slow" => base.slow(),
             "clocks" => base.clocks(),
+            "apart" => base.apart(),
             "lossy" => base.lossy(),
             "rollback" => base.rollback(),
             _ => base,
@@ -190,6 +193,23 @@ impl World {
                 cut: 90,
                 drift: 100,
                 wrong_clock: 150,
+                ..Troubles::default()
+            },
+            ..self
+        }
+    }
+
+    /// Key-managers that share a store, of which one is wrong about the time and has nobody to tell it.
+    fn apart(self) -> Self {
+        Self {
+            name: "apart",
+            replicas: 3,
+            round: 6_000,
+            cryptoperiod: (16, 45),
+            troubles: Troubles {
+                cut: 90,
+                crash: 120,
+                lonely: 60,
                 ..Troubles::default()
             },
             ..self

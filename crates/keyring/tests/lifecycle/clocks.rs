@@ -1,6 +1,6 @@
 //! "Offsets spread over 5 s halt promotion, retirement and destruction, never revocation or force."
 
-use keyring::{Due, State, Wait, clock_guard, due};
+use keyring::{Due, PeerClock, State, Wait, clock_guard, date, due};
 
 use crate::world::{World, minutes, secs};
 
@@ -107,6 +107,77 @@ fn without_a_fresh_ack_the_own_clock_decides() {
     let over = world.now + minutes(15);
     assert!(world.subscriber("a").lease_end <= over);
     world.turns_exactly_at(over, "key-2", State::Prepared, State::Active);
+}
+
+#[test]
+fn who_hears_no_instance_still_hears_the_other_deciders() {
+    for (offset_ms, halts) in [(-3_600_000, true), (-5_000, false), (5_001, true)] {
+        let mut world = World::signing().serving(&["a"]);
+        let serving = world.now;
+        world.rotate(false).unwrap();
+        let peer = PeerClock {
+            name: "other#1".to_owned(),
+            offset_ms,
+        };
+        world.peers.clocks.push(peer);
+        // An hour ahead, every lease has ended, and no ack says anything.
+        world.at(serving + minutes(60));
+        world.settle();
+        let expected = if halts { "key-1" } else { "key-2" };
+        assert_eq!(world.active(), Some(expected), "{offset_ms}");
+        if halts {
+            let holding = world.holding();
+            let mut clocks = holding
+                .iter()
+                .filter(|held| matches!(held.wait, Wait::Clocks { .. }));
+            let held = clocks.next().unwrap_or_else(|| panic!("{holding:?}"));
+            assert_eq!(held.subscribers, ["other#1"]);
+            world.rotate(true).unwrap();
+            assert_eq!(world.active(), Some("key-2"));
+        }
+    }
+}
+
+#[test]
+fn dates_wait_for_the_slowest_of_the_other_deciders() {
+    let mut world = World::signing().serving(&[]);
+    world.connect("a");
+    world.settle();
+    world.rotate(false).unwrap();
+    let over = world.now + minutes(15);
+    world.peers.clocks.push(PeerClock {
+        name: "other#1".to_owned(),
+        offset_ms: -4_000,
+    });
+    world.at(over);
+    assert_eq!(date(&world.ctx()), Some(over.shifted(-4_000)));
+    world.turns_exactly_at(over + secs(4), "key-2", State::Prepared, State::Active);
+}
+
+#[test]
+fn what_another_decider_measured_is_not_compared_with_what_this_one_did() {
+    // Own clock 2 s fast, the other's 2 s slow; it received the ack of an instance that is 2 s fast.
+    let mut world = ready(4_000, 0);
+    world.peers.clocks.push(PeerClock {
+        name: "other#1".to_owned(),
+        offset_ms: -4_000,
+    });
+    let guard = clock_guard(&world.ctx());
+    assert!(!guard.halts(), "{guard:?}");
+    assert_eq!(guard.lowest_ms, -4_000);
+}
+
+#[test]
+fn nothing_happens_by_date_while_a_decider_listens() {
+    let mut world = ready(0, 0);
+    world.peers.listening = true;
+    world.settle();
+    assert_eq!(world.active(), Some("key-1"));
+    assert_eq!(world.waits(), [Wait::Peers]);
+    assert_eq!(date(&world.ctx()), None);
+    world.peers.listening = false;
+    world.settle();
+    assert_eq!(world.active(), Some("key-2"));
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Creation, rotation on request and import.
 
 use keyring::{
-    Action, Context, Policy, Profile, Publish, Refusal, Span, State, Times, Update, Use, apply,
-    create, plan, request_rotation,
+    Action, Context, Peers, Policy, Profile, Publish, Refusal, Span, State, Times, Update, Use,
+    apply, create, plan, request_rotation,
 };
 
 use crate::world::{START, World, minutes, new_set, secs};
@@ -14,6 +14,7 @@ fn creation_names_every_field_that_does_not_fit() {
         epoch: 1,
         times: &Times::DEFAULT,
         subscribers: &[],
+        peers: Peers::NONE,
     };
     let mut bad = new_set(Use::Sign, "RSA-OAEP-256", Publish::Public);
     bad.tenant = "a/b".to_owned();
@@ -54,6 +55,7 @@ fn a_cryptoperiod_that_cannot_be_kept_is_refused_with_the_reason() {
         epoch: 1,
         times: &Times::DEFAULT,
         subscribers: &[],
+        peers: Peers::NONE,
     };
     // The lead is 15 minutes; 300 keys of an hour last 298 hours, those of 16 minutes 79 hours.
     for (period, lifetime, refused) in [
@@ -79,6 +81,7 @@ fn only_signed_tokens_with_a_name_are_recorded_and_sets_without_records_are_stor
         epoch: 1,
         times: &Times::DEFAULT,
         subscribers: &[],
+        peers: Peers::NONE,
     };
     for (key_use, algorithm, jti_optional, fits) in [
         (Use::Sign, "ES256", false, true),
@@ -115,6 +118,7 @@ fn each_use_takes_its_algorithms_and_no_others() {
         epoch: 1,
         times: &Times::DEFAULT,
         subscribers: &[],
+        peers: Peers::NONE,
     };
     let rows = [
         (Use::Sign, "ES256", true),
@@ -145,6 +149,7 @@ fn what_is_never_listed_cannot_be_published() {
         epoch: 1,
         times: &Times::DEFAULT,
         subscribers: &[],
+        peers: Peers::NONE,
     };
     let rows = [
         (Use::Sign, "HS256"),

@@ -2,9 +2,9 @@
 
 use keyring::{
     Ack, Action, Algorithm, Context, Holding, Import, ImportAs, KeySet, KeySpec, NewKey, NewKeySet,
-    Policy, Profile, Publish, Refusal, Span, State, Subscriber, Time, Times, Update, Usage, Use,
-    Wait, apply, cancel_destruction, create, holding, import, invariants, plan, request_rotation,
-    revoke, schedule_destruction, update,
+    Peers, Policy, Profile, Publish, Refusal, Span, State, Subscriber, Time, Times, Update, Usage,
+    Use, Wait, apply, cancel_destruction, create, holding, import, invariants, plan,
+    request_rotation, revoke, schedule_destruction, update,
 };
 
 pub(crate) const START: Time = Time::from_millis(1_800_000_000_000);
@@ -16,6 +16,7 @@ pub(crate) struct World {
     pub(crate) epoch: u64,
     pub(crate) times: Times,
     pub(crate) subscribers: Vec<Subscriber>,
+    pub(crate) peers: Peers,
     pub(crate) set: KeySet,
     keys_made: u32,
 }
@@ -55,6 +56,7 @@ impl World {
             epoch: 1,
             times: &times,
             subscribers: &[],
+            peers: Peers::NONE,
         };
         let set = create(new, &ctx).unwrap();
         let mut world = Self {
@@ -62,6 +64,7 @@ impl World {
             epoch: 1,
             times,
             subscribers: Vec::new(),
+            peers: Peers::default(),
             set,
             keys_made: 0,
         };
@@ -96,6 +99,7 @@ impl World {
             epoch: self.epoch + 1,
             times: &self.times,
             subscribers: &self.subscribers,
+            peers: &self.peers,
         }
     }
 

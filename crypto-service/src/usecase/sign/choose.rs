@@ -1,5 +1,6 @@
 //! The key that signs.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,62 +10,107 @@ use service_kit::grants::Operation;
 use service_kit::identity::Caller;
 
 use super::SignCommand;
-use crate::keys::{InFlight, KeySet, KeysReader, Version};
+use crate::keys::{InFlight, KeySet, Snapshot, Version};
 use crate::lanes::{Ask, Class, SigningKey};
 use crate::refusal::Refusal;
-use crate::usecase::DataPlane;
+use crate::usecase::{DataPlane, set_in};
 
 /// The key that signs. What it signs counts as under way for as long as this is held.
-pub(super) struct Signing {
-    pub(super) set: Arc<KeySet>,
-    pub(super) version: Arc<Version>,
+///
+/// Set and version are borrowed from the snapshot: a batch may use as many sets as it has items, and each handle more would be
+/// one more write to memory that no cache holds.
+pub(super) struct Signing<'s> {
+    pub(super) set: Cow<'s, Arc<KeySet>>,
+    pub(super) version: Cow<'s, Arc<Version>>,
     /// The parsed key, where it is there.
     pub(super) key: Option<SigningKey>,
     pub(super) in_flight: InFlight,
-    /// Asked for revocations of tokens when a token gets its `iat`.
-    pub(super) keys: KeysReader,
 }
 
 impl DataPlane {
-    pub(super) fn choose(
+    /// `seen` is the snapshot that the call stands on: as long as it is in force, what was found in it holds.
+    pub(super) fn choose<'s>(
         &self,
+        seen: &'s Arc<Snapshot>,
         caller: &Caller,
         command: &SignCommand,
-    ) -> Result<Signing, Refusal> {
+    ) -> Result<Signing<'s>, Refusal> {
         let SignCommand {
             tenant, key_set, ..
         } = command;
         self.access()
             .require(caller, Operation::Sign, tenant, key_set)?;
-        let set = self.set_of("key_set", tenant, key_set, Use::Sign)?;
+        let set = set_in(seen, "key_set", tenant, key_set, Use::Sign)?;
         self.may_sign()?;
-        self.begin(set)
+        let version = self.ready(set)?;
+        let in_flight = self.keys().usage().begin(&version.usage);
+        match Arc::ptr_eq(&self.keys().snapshot(), seen) {
+            true => Ok(self.signing(Cow::Borrowed(set), Cow::Borrowed(version), in_flight)),
+            false => self.choose_anew(set),
+        }
     }
 
-    /// Counts the signature as under way first, then looks whether the key is still the one: so an ack of its
-    /// demotion that says "none under way" is true.
-    fn begin(&self, mut set: Arc<KeySet>) -> Result<Signing, Refusal> {
+    /// The same for many sets, of which each may sign and is there: one step for all of them before the next, so that what is read
+    /// of one set does not wait for the memory of another.
+    pub(super) fn choose_each<'s>(
+        &self,
+        seen: &'s Arc<Snapshot>,
+        sets: &[&'s Arc<KeySet>],
+    ) -> Vec<Result<Signing<'s>, Refusal>> {
+        let versions: Vec<_> = sets.iter().map(|set| self.ready(set)).collect();
+        let usage = self.keys().usage();
+        let begun = versions
+            .into_iter()
+            .map(|version| version.map(|version| (version, usage.begin(&version.usage))));
+        let begun: Vec<_> = begun.collect();
+        let in_force = Arc::ptr_eq(&self.keys().snapshot(), seen);
+        let chosen = sets.iter().zip(begun).map(|(set, begun)| {
+            let (version, in_flight) = begun?;
+            match in_force {
+                true => Ok(self.signing(Cow::Borrowed(*set), Cow::Borrowed(version), in_flight)),
+                false => self.choose_anew(set),
+            }
+        });
+        chosen.collect()
+    }
+
+    /// Another snapshot came into force. A signature counts as under way first, and then it is looked whether the key is still the one: so an
+    /// ack of its demotion that says "none under way" is true.
+    fn choose_anew(&self, set: &KeySet) -> Result<Signing<'static>, Refusal> {
         loop {
-            let version = Arc::clone(set.active().ok_or_else(|| self.no_active_key(&set))?);
-            if version.sealed.is_none() {
-                return Err(Refusal::not_ready(
-                    "this instance holds no private key of the key set",
-                ));
-            }
+            let seen = self.keys().snapshot_owned();
+            let set = set_in(&seen, "key_set", &set.tenant, &set.name, Use::Sign)?;
+            let version = self.ready(set)?;
             let in_flight = self.keys().usage().begin(&version.usage);
-            let now = self.set_of("key_set", &set.tenant, &set.name, Use::Sign)?;
-            if Arc::ptr_eq(&now, &set)
-                || now.active().is_some_and(|active| active.kid == version.kid)
-            {
-                return Ok(Signing {
-                    key: self.private().held_signer(&version),
-                    set,
-                    version,
-                    in_flight,
-                    keys: self.keys().clone(),
-                });
+            if Arc::ptr_eq(&self.keys().snapshot(), &seen) {
+                let (set, version) = (Arc::clone(set), Arc::clone(version));
+                return Ok(self.signing(Cow::Owned(set), Cow::Owned(version), in_flight));
             }
-            set = now;
+        }
+    }
+
+    /// The Active version, where this instance can sign with it.
+    fn ready<'s>(&self, set: &'s KeySet) -> Result<&'s Arc<Version>, Refusal> {
+        let version = set.active().ok_or_else(|| self.no_active_key(set))?;
+        if version.sealed.is_none() {
+            return Err(Refusal::not_ready(
+                "this instance holds no private key of the key set",
+            ));
+        }
+        Ok(version)
+    }
+
+    fn signing<'s>(
+        &self,
+        set: Cow<'s, Arc<KeySet>>,
+        version: Cow<'s, Arc<Version>>,
+        in_flight: InFlight,
+    ) -> Signing<'s> {
+        Signing {
+            key: self.private().held_signer(&version),
+            set,
+            version,
+            in_flight,
         }
     }
 
@@ -83,7 +129,7 @@ impl DataPlane {
     pub(super) async fn parse_key(
         &self,
         ask: &Ask,
-        signing: &Signing,
+        signing: &Signing<'_>,
     ) -> Result<SigningKey, Refusal> {
         let Algorithm::Jws(algorithm) = signing.version.algorithm else {
             return Err(Refusal::Internal(
@@ -98,8 +144,15 @@ impl DataPlane {
     }
 
     /// Whether the key has not been revoked since it was chosen: nobody would accept its token.
-    pub(super) fn still_stands(&self, signing: &Signing) -> Result<(), Refusal> {
+    pub(super) fn still_stands(
+        &self,
+        seen: &Arc<Snapshot>,
+        signing: &Signing<'_>,
+    ) -> Result<(), Refusal> {
         let snapshot = self.keys().snapshot();
+        if Arc::ptr_eq(&snapshot, seen) {
+            return Ok(());
+        }
         let now = snapshot.set(&signing.set.tenant, &signing.set.name);
         let stands = now.is_some_and(|now| {
             Arc::ptr_eq(now, &signing.set)

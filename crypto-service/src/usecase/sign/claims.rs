@@ -13,22 +13,24 @@ use jose_aws_lc::AwsLc;
 
 use super::SignCommand;
 use super::choose::Signing;
+use crate::keys::KeysReader;
 use crate::lanes::SigningKey;
 use crate::refusal::{Refusal, Violation};
 use crate::usecase::SignedToken;
 
-impl Signing {
+impl Signing<'_> {
     /// The token to sign, and what is known of it: all but its text. From here on the key counts as in use until the token
     /// expires. `jti` is for claims that have none.
     pub(super) fn unsigned(
         &self,
+        keys: &KeysReader,
         key: &SigningKey,
         command: &SignCommand,
         hashes: TokenHashes<'_>,
         (now, jti): (u64, &str),
     ) -> Result<(UnsignedToken, SignedToken), Refusal> {
         let profile = &self.set.profile;
-        let now = self.issue_at(&command.claims, now)?;
+        let now = self.issue_at(keys, &command.claims, now)?;
         let rules = IssueRules {
             issuer: self.set.issuer(),
             now,
@@ -46,7 +48,7 @@ impl Signing {
         let token = claims.unsigned(&header, key.signature_len());
         let token = token.map_err(refusal)?;
         let expires_at = claims.expires_at();
-        let subject = self.subject(&command.claims, claims.jti())?;
+        let subject = self.subject(keys, &command.claims, claims.jti())?;
         // A token without `exp` counts as `iat` plus the longest lifetime.
         let longest = now.saturating_add(profile.max_lifetime);
         self.in_flight.will_expire(expires_at.unwrap_or(longest));
@@ -61,12 +63,12 @@ impl Signing {
     }
 }
 
-impl Signing {
+impl Signing<'_> {
     /// The `iat` of a token that is signed now. Where its subject, session or client was logged out in this second, it is the next one: a
     /// token with an `iat` up to that moment would be born revoked. It is not waited for, because verifiers take an `iat` of up to 5 s
     /// ahead; clocks further apart than that are refused until they meet.
-    fn issue_at(&self, claims: &str, now: u64) -> Result<u64, Refusal> {
-        let snapshot = self.keys.snapshot();
+    fn issue_at(&self, keys: &KeysReader, claims: &str, now: u64) -> Result<u64, Refusal> {
+        let snapshot = keys.snapshot();
         let tenant = snapshot.tenant(&self.set.tenant);
         let revoked = tenant.and_then(|tenant| tenant.revoked(&self.set.name));
         let Some(table) = revoked.map(|revoked| revoked.table()) else {

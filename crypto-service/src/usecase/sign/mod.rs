@@ -78,7 +78,8 @@ impl DataPlane {
         deadline: Option<Instant>,
     ) -> Result<SignedToken, Refusal> {
         let first = |refusal| fields_first(&command, TokenHashes::default(), refusal);
-        let mut signing = self.choose(caller, &command).map_err(first)?;
+        let seen = self.keys().snapshot_owned();
+        let mut signing = self.choose(&seen, caller, &command).map_err(first)?;
         let ask = Ask {
             tenant: Arc::clone(&signing.set.tenant),
             deadline,
@@ -94,11 +95,16 @@ impl DataPlane {
         };
         let permit = self.permit(&signing).map_err(first)?;
         let now = self.clock().unix_seconds();
-        let (token, mut signed) =
-            signing.unsigned(&key, &command, TokenHashes::default(), (now, &jti))?;
+        let (token, mut signed) = signing.unsigned(
+            self.keys(),
+            &key,
+            &command,
+            TokenHashes::default(),
+            (now, &jti),
+        )?;
         let algorithm = key.algorithm();
         signed.token = self.lanes().sign(ask, SignJob { key, token }).await?;
-        self.still_stands(&signing)?;
+        self.still_stands(&seen, &signing)?;
         // The lease may have run out, or the machine been suspended, while the signature was made.
         self.may_sign()?;
         self.metrics().signed(algorithm.name());

@@ -10,6 +10,7 @@ use service_kit::identity::Caller;
 use super::SignedToken;
 use super::choose::Signing;
 use crate::issued::{Issued, Permit};
+use crate::keys::KeysReader;
 use crate::refusal::Refusal;
 use crate::usecase::DataPlane;
 
@@ -18,7 +19,7 @@ const MAX_JTI: usize = 512;
 
 impl DataPlane {
     /// The permit to issue a token, where the set records what it issues. Other sets cost one comparison.
-    pub(super) fn permit(&self, signing: &Signing) -> Result<Option<Permit>, Refusal> {
+    pub(super) fn permit(&self, signing: &Signing<'_>) -> Result<Option<Permit>, Refusal> {
         if !signing.set.profile.record_issued {
             return Ok(None);
         }
@@ -26,7 +27,7 @@ impl DataPlane {
     }
 }
 
-impl Signing {
+impl Signing<'_> {
     /// Records a token that is signed.
     pub(super) fn record(&self, permit: Permit, caller: &Caller, signed: &SignedToken) {
         permit.record(Issued {
@@ -42,6 +43,7 @@ impl Signing {
     /// What is recorded of the claims: the digest of `sub`. The claims are read once more, for these sets alone.
     pub(super) fn subject(
         &self,
+        keys: &KeysReader,
         claims: &str,
         jti: Option<&str>,
     ) -> Result<Option<Subject>, Refusal> {
@@ -52,7 +54,7 @@ impl Signing {
             let fix = "must be at most 512 bytes in a key set that records what it issues";
             return Err(Refusal::field("claims.jti", fix));
         }
-        let Some(keys) = self.keys.issued_keys() else {
+        let Some(keys) = keys.issued_keys() else {
             return Ok(None);
         };
         let object = Object::parse(claims.as_bytes(), limits::CLAIMS).ok();

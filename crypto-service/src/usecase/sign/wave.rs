@@ -6,6 +6,8 @@ use std::sync::Arc;
 use jose::jwt::{TokenHashes, half_hash};
 use jose::provider::SecureRandom;
 use jose_aws_lc::AwsLc;
+use keyring::Use;
+use service_kit::grants::{Operation, Policy};
 use service_kit::identity::Caller;
 use tokio::time::Instant;
 
@@ -13,9 +15,11 @@ use super::choose::Signing;
 use super::claims::fields_first;
 use super::{SignCommand, inside};
 use crate::issued::Permit;
+use crate::keys::{KeySet, Snapshot};
 use crate::lanes::{Ask, Class, LaneError, SignJob};
+use crate::policy::NotGranted;
 use crate::refusal::Refusal;
-use crate::usecase::{DataPlane, SignedToken};
+use crate::usecase::{DataPlane, SignedToken, set_in};
 
 /// Bytes of a `jti`, and the characters that they take.
 const ID_BYTES: usize = 16;
@@ -73,40 +77,54 @@ type Placed = (usize, usize);
 /// A token's place, and what became of it.
 pub(super) type Made = (usize, Result<SignedToken, Refusal>);
 
-/// The keys of a wave.
-#[derive(Default)]
-pub(super) struct Choices {
-    pub(super) chosen: Vec<Signing>,
-    refused: Vec<(String, String, Refusal)>,
+/// The key sets of a wave, found in one snapshot.
+struct Finding<'s, 'w> {
+    seen: &'s Arc<Snapshot>,
+    caller: &'w Caller,
+    policy: Arc<Policy>,
+    /// Whether the instance may sign at all.
+    lease: Result<(), Refusal>,
+    found: Vec<&'s Arc<KeySet>>,
+    refused: Vec<(&'w SignCommand, Refusal)>,
 }
 
-impl Choices {
-    fn choose(
-        &mut self,
-        plane: &DataPlane,
-        caller: &Caller,
-        command: &SignCommand,
-    ) -> Result<usize, Refusal> {
+impl<'s, 'w> Finding<'s, 'w> {
+    /// The place of the command's set among those that are found, in the order grant, existence, readiness.
+    fn find(&mut self, command: &'w SignCommand) -> Result<usize, Refusal> {
         let (tenant, key_set) = (command.tenant.as_str(), command.key_set.as_str());
-        let last = self.chosen.iter().enumerate().rev().take(REMEMBERED);
-        let known = last
-            .map(|(place, signing)| (place, &signing.set))
-            .find(|(_, set)| *set.name == *key_set && *set.tenant == *tenant);
+        let mut last = self.found.iter().enumerate().rev().take(REMEMBERED);
+        let known = last.find(|(_, set)| *set.name == *key_set && *set.tenant == *tenant);
         if let Some((place, _set)) = known {
             return Ok(place);
         }
-        let refused = self.refused.iter().rev().take(REMEMBERED);
-        let mut refused = refused.filter(|(of, name, _)| of == tenant && name == key_set);
-        if let Some((_, _, refusal)) = refused.next() {
+        let mut refused = self.refused.iter().rev().take(REMEMBERED);
+        let known = refused.find(|(like, _)| like.tenant == tenant && like.key_set == key_set);
+        if let Some((_, refusal)) = known {
             return Err(refusal.clone());
         }
-        let signing = plane.choose(caller, command).inspect_err(|refusal| {
-            let names = (command.tenant.clone(), command.key_set.clone());
-            self.refused.push((names.0, names.1, refusal.clone()));
-        })?;
-        self.chosen.push(signing);
-        Ok(self.chosen.len() - 1)
+        let set = self.look(tenant, key_set);
+        let set = set.inspect_err(|refusal| self.refused.push((command, refusal.clone())))?;
+        self.found.push(set);
+        Ok(self.found.len() - 1)
     }
+
+    fn look(&self, tenant: &str, key_set: &str) -> Result<&'s Arc<KeySet>, Refusal> {
+        if !self
+            .policy
+            .allows(self.caller, Operation::Sign, tenant, key_set)
+        {
+            return Err(NotGranted::on(Operation::Sign, tenant, key_set).into());
+        }
+        let set = set_in(self.seen, "key_set", tenant, key_set, Use::Sign)?;
+        self.lease.clone().map(|()| set)
+    }
+}
+
+/// The keys of a wave, or why there is none.
+pub(super) struct Choices<'s> {
+    /// What they were found in.
+    seen: &'s Arc<Snapshot>,
+    chosen: Vec<Result<Signing<'s>, Refusal>>,
 }
 
 impl DataPlane {
@@ -123,13 +141,14 @@ impl DataPlane {
             let named = |(place, made): Made| (place, made.map_err(|found| inside("sign.", found)));
             done(made.into_iter().map(named).collect());
         };
-        let (choices, placed) = self.choose_all(caller, &items).await;
+        let seen = self.keys().snapshot_owned();
+        let (choices, placed) = self.choose_all(&seen, caller, &items).await;
         let mut groups: [Vec<Placed>; GROUPS] = Default::default();
         let mut refused = Vec::new();
         for (place, choice) in placed.into_iter().enumerate() {
             match choice {
                 Ok(choice) => {
-                    let group = choices.chosen.get(choice).map_or(0, group_of);
+                    let group = group_of(choices.chosen.get(choice));
                     if let Some(group) = groups.get_mut(group) {
                         group.push((place, choice));
                     }
@@ -143,7 +162,7 @@ impl DataPlane {
         let [cheap, small, middle, large] = groups;
         let sign = async |group: Vec<Placed>| {
             if !group.is_empty() {
-                let made = self.sign_chosen(caller, &choices.chosen, &items, group);
+                let made = self.sign_chosen(caller, &choices, &items, group);
                 done(made.await);
             }
         };
@@ -156,7 +175,8 @@ impl DataPlane {
         if items.is_empty() {
             return Vec::new();
         }
-        let (choices, choice_of) = self.choose_all(caller, items).await;
+        let seen = self.keys().snapshot_owned();
+        let (choices, choice_of) = self.choose_all(&seen, caller, items).await;
         let (mut placed, mut refused) = (Vec::with_capacity(items.len()), Vec::new());
         for (place, choice) in choice_of.into_iter().enumerate() {
             match choice {
@@ -164,58 +184,60 @@ impl DataPlane {
                 Err(refusal) => refused.push((place, Err(refusal))),
             }
         }
-        let made = self.sign_chosen(caller, &choices.chosen, items, placed);
+        let made = self.sign_chosen(caller, &choices, items, placed);
         let mut made = made.await;
         made.append(&mut refused);
         made
     }
 
     /// Chooses the key of each item, in the order grant, existence, readiness; parses those that are not there yet.
-    pub(super) async fn choose_all(
+    pub(super) async fn choose_all<'s>(
         &self,
+        seen: &'s Arc<Snapshot>,
         caller: &Caller,
         items: &[Item<'_>],
-    ) -> (Choices, Vec<Result<usize, Refusal>>) {
-        let mut choices = Choices::default();
-        let now = Instant::now();
-        let mut choose = |item: &Item<'_>| {
-            if item.due.is_some_and(|due| due <= now) {
-                return Err(Refusal::DeadlineExceeded);
-            }
-            choices
-                .choose(self, caller, item.command)
-                .map_err(|refusal| first(item, refusal))
+    ) -> (Choices<'s>, Vec<Result<usize, Refusal>>) {
+        let mut finding = Finding {
+            seen,
+            caller,
+            policy: self.access().current(),
+            lease: self.may_sign(),
+            found: Vec::new(),
+            refused: Vec::new(),
         };
-        let mut placed: Vec<_> = items.iter().map(&mut choose).collect();
-        for place in 0..choices.chosen.len() {
-            let Some(signing) = choices.chosen.get_mut(place) else {
-                continue;
-            };
+        let now = Instant::now();
+        let mut placed = Vec::with_capacity(items.len());
+        for item in items {
+            placed.push(match item.due {
+                Some(due) if due <= now => Err(Refusal::DeadlineExceeded),
+                _ => finding
+                    .find(item.command)
+                    .map_err(|refusal| first(item, refusal)),
+            });
+        }
+        let mut chosen = self.choose_each(seen, &finding.found);
+        for choice in &mut chosen {
+            let Ok(signing) = choice else { continue };
             if signing.key.is_some() {
                 continue;
             }
-            let ask = ask(signing, None);
-            match self.parse_key(&ask, signing).await {
+            match self.parse_key(&ask(signing, None), signing).await {
                 Ok(key) => signing.key = Some(key),
-                Err(refusal) => {
-                    let theirs = items.iter().zip(&mut placed);
-                    for (item, choice) in theirs.filter(|(_, choice)| **choice == Ok(place)) {
-                        *choice = Err(first(item, refusal.clone()));
-                    }
-                }
+                Err(refusal) => *choice = Err(refusal),
             }
         }
-        (choices, placed)
+        (Choices { seen, chosen }, placed)
     }
 
     /// Signs items whose keys are chosen, in one piece.
     pub(super) async fn sign_chosen(
         &self,
         caller: &Caller,
-        chosen: &[Signing],
+        choices: &Choices<'_>,
         items: &[Item<'_>],
         placed: Vec<Placed>,
     ) -> Vec<Made> {
+        let Choices { seen, chosen } = choices;
         let ids = match self.random_ids(placed.len()) {
             Ok(ids) => ids,
             Err(refusal) => {
@@ -231,9 +253,11 @@ impl DataPlane {
             let job = chosen.get(choice).zip(items.get(place)).zip(id);
             let job = job.ok_or(Refusal::Internal("an item has no key"));
             let job = job.and_then(|((signing, item), id)| {
+                let signing = signing.as_ref();
+                let signing = signing.map_err(|refusal| first(item, refusal.clone()))?;
                 let permit = self.permit(signing);
                 let permit = permit.map_err(|refusal| first(item, refusal))?;
-                Ok((prepare(signing, item, (now, id))?, permit))
+                Ok((self.prepare(signing, item, (now, id))?, permit))
             });
             let signed = job.map(|((job, signed), permit)| {
                 jobs.push(job);
@@ -244,27 +268,52 @@ impl DataPlane {
         let mut tokens = self.lanes().sign_all(jobs).await.into_iter();
         // The lease may have run out, a key been revoked, or the machine been suspended, while the signatures were made.
         let lease = self.may_sign();
-        let stand: Vec<_> = chosen
-            .iter()
-            .map(|signing| self.still_stands(signing).and_then(|()| lease.clone()))
-            .collect();
+        let stands = |signing: &'_ Result<Signing<'_>, Refusal>| {
+            let signing = signing.as_ref().map_err(Refusal::clone)?;
+            self.still_stands(seen, signing)?;
+            lease.clone()
+        };
+        let stand: Vec<_> = chosen.iter().map(stands).collect();
         type Prepared = Result<(SignedToken, Option<Permit>), Refusal>;
         let finish = |(place, choice, signed): (usize, usize, Prepared)| {
             let finished = signed.and_then(|(signed, permit)| {
                 let token = tokens.next().unwrap_or(Err(LaneError::Lost))?;
                 stand.get(choice).cloned().unwrap_or(Ok(()))?;
-                let signing = chosen.get(choice);
-                if let Some(key) = signing.and_then(|signing| signing.key.as_ref()) {
-                    self.metrics().signed(key.algorithm().name());
-                }
-                if let Some((signing, permit)) = signing.zip(permit) {
-                    signing.record(permit, caller, &signed);
+                if let Some(Ok(signing)) = chosen.get(choice) {
+                    if let Some(key) = &signing.key {
+                        self.metrics().signed(key.algorithm().name());
+                    }
+                    if let Some(permit) = permit {
+                        signing.record(permit, caller, &signed);
+                    }
                 }
                 Ok(SignedToken { token, ..signed })
             });
             (place, finished)
         };
         made.into_iter().map(finish).collect()
+    }
+
+    fn prepare(
+        &self,
+        signing: &Signing<'_>,
+        item: &Item<'_>,
+        (now, id): (u64, &str),
+    ) -> Result<((Ask, SignJob), SignedToken), Refusal> {
+        let key = signing
+            .key
+            .clone()
+            .ok_or(Refusal::Internal("the signing key cannot be used"))?;
+        let hash = |token: &str| half_hash(&AwsLc, key.algorithm(), token);
+        let at_hash = item.hashed.access_token.map(hash);
+        let c_hash = item.hashed.code.map(hash);
+        let hashes = TokenHashes {
+            at_hash: at_hash.as_deref(),
+            c_hash: c_hash.as_deref(),
+        };
+        let (token, signed) =
+            signing.unsigned(self.keys(), &key, item.command, hashes, (now, id))?;
+        Ok(((ask(signing, item.due), SignJob { key, token }), signed))
     }
 
     /// `jti`s for so many tokens, one behind the other.
@@ -281,27 +330,7 @@ impl DataPlane {
     }
 }
 
-fn prepare(
-    signing: &Signing,
-    item: &Item<'_>,
-    (now, id): (u64, &str),
-) -> Result<((Ask, SignJob), SignedToken), Refusal> {
-    let key = signing
-        .key
-        .clone()
-        .ok_or(Refusal::Internal("the signing key cannot be used"))?;
-    let hash = |token: &str| half_hash(&AwsLc, key.algorithm(), token);
-    let at_hash = item.hashed.access_token.map(hash);
-    let c_hash = item.hashed.code.map(hash);
-    let hashes = TokenHashes {
-        at_hash: at_hash.as_deref(),
-        c_hash: c_hash.as_deref(),
-    };
-    let (token, signed) = signing.unsigned(&key, item.command, hashes, (now, id))?;
-    Ok(((ask(signing, item.due), SignJob { key, token }), signed))
-}
-
-fn ask(signing: &Signing, deadline: Option<Instant>) -> Ask {
+fn ask(signing: &Signing<'_>, deadline: Option<Instant>) -> Ask {
     Ask {
         tenant: Arc::clone(&signing.set.tenant),
         deadline,
@@ -312,8 +341,9 @@ fn first(item: &Item<'_>, refusal: Refusal) -> Refusal {
     fields_first(item.command, item.hashed.announced(), refusal)
 }
 
-fn group_of(signing: &Signing) -> usize {
-    match signing.key.as_ref().map(|key| key.class()) {
+fn group_of(choice: Option<&Result<Signing<'_>, Refusal>>) -> usize {
+    let key = choice.and_then(|choice| choice.as_ref().ok()?.key.as_ref());
+    match key.map(|key| key.class()) {
         Some(Class::Rsa4096) => 3,
         Some(Class::Rsa3072) => 2,
         Some(Class::Rsa2048) => 1,

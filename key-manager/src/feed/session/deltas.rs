@@ -92,8 +92,8 @@ mod tests {
 
     use jose_aws_lc::AwsLc;
     use keyring::{
-        Algorithm, Import, ImportAs, KeySpec, NewKey, NewKeySet, Policy, Profile, Publish, Span,
-        Times, Use,
+        Algorithm, Import, ImportAs, KeySpec, NewKey, NewKeySet, Peers, Policy, Profile, Publish,
+        Span, Times, Use,
     };
     use service_kit::{
         clock::FakeClock,
@@ -147,7 +147,10 @@ mod tests {
     /// Writes a set whose one key weighs so many bytes.
     async fn write(feed: &Feed, name: &str, weight: usize) {
         let lifecycle = &feed.lifecycle;
-        let (ctx, algorithm) = (lifecycle.context(&[]), Algorithm::new("ES256").unwrap());
+        let (ctx, algorithm) = (
+            lifecycle.context(&[], Peers::NONE),
+            Algorithm::new("ES256").unwrap(),
+        );
         let new = NewKeySet {
             tenant: "default".to_owned(),
             name: name.to_owned(),

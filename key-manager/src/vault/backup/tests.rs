@@ -194,6 +194,7 @@ async fn records_that_no_backup_holds_are_refused() {
 fn what_belongs_to_the_moment_is_left_out_and_everything_else_is_kept() {
     for (key, left_out) in [
         ("subscriber/x", true),
+        ("replica/x", true),
         ("request/x", true),
         ("request-at/1/x", true),
         ("changed/1", true),

@@ -1,6 +1,8 @@
 //! Every kind of entry, and what it stands under: the one place where a new kind is added.
 
-use super::super::{VaultError, audit, envelope, issued, request, subscriber, token_record};
+use super::super::{
+    VaultError, audit, envelope, issued, replica, request, subscriber, token_record,
+};
 use crate::{
     seal::{Ring, generation_of},
     store::Entry,
@@ -39,7 +41,7 @@ const fn kind(name: &'static str, keyed: Keyed) -> Kind {
 }
 
 /// All of them. A name that ends with a slash is a prefix.
-pub(super) const KINDS: [Kind; 18] = [
+pub(super) const KINDS: [Kind; 19] = [
     kind("root", Keyed::Kek),
     kind("data-key/", Keyed::Kek),
     kind("epoch", Keyed::AtOnce),
@@ -59,6 +61,7 @@ pub(super) const KINDS: [Kind; 18] = [
     ),
     kind("request/", Keyed::RootRecord(request::reseal)),
     kind("subscriber/", Keyed::RootRecord(subscriber::reseal)),
+    kind("replica/", Keyed::RootRecord(replica::reseal)),
     kind("audit/", Keyed::RootRecord(audit::reseal)),
     kind("audit-key", Keyed::RootKey(audit::reseal_key)),
     kind("issued-key", Keyed::RootKey(issued::reseal_key)),

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 
 use super::*;
 use crate::{
+    clocks::{self, Clocks},
     lifecycle::LifecycleError,
     store::{Replacement, Snapshot},
 };
@@ -260,4 +261,67 @@ async fn a_store_that_was_moved_is_not_opened() {
         matches!(refused, VaultError::Store(StoreError::Moved)),
         "{refused}"
     );
+}
+
+/// One second passes on all clocks, and everybody tells and listens.
+async fn second(clocks: &[(FakeClock, Arc<Clocks>)]) {
+    for (clock, _) in clocks {
+        clock.advance(Duration::from_secs(1));
+    }
+    for (_, clocks) in clocks {
+        clocks.turn().await;
+    }
+}
+
+#[tokio::test]
+async fn key_managers_that_share_a_store_hear_how_far_their_clocks_are_apart() {
+    let (one, other, _) = two().await;
+    let clocks: Vec<_> = [("one", one, 1_800_000_000), ("other", other, 1_800_003_600)]
+        .into_iter()
+        .map(|(name, lifecycle, wall)| {
+            let clock = FakeClock::at(wall);
+            let (vault, shared) = (lifecycle.vault(), clock.shared());
+            let clocks = Clocks::of(vault, &shared, name.to_owned(), clocks::INTERVAL).unwrap();
+            (clock, clocks)
+        })
+        .collect();
+    for _ in 0..8 {
+        assert!(clocks.iter().any(|(_, clocks)| clocks.peers().listening));
+        second(&clocks).await;
+        if clocks.iter().all(|(_, clocks)| !clocks.peers().listening) {
+            break;
+        }
+    }
+    // A reading is up to two seconds late.
+    for (at, name, hour) in [(0, "other", 3_600_000_i64), (1, "one", -3_600_000)] {
+        let peers = clocks[at].1.peers();
+        assert!(!peers.listening);
+        let [heard] = &peers.clocks[..] else {
+            panic!("{peers:?}")
+        };
+        assert_eq!(heard.name, name);
+        assert!(heard.offset_ms.abs_diff(hour) <= 2_000, "{heard:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_record_of_a_clock_that_was_altered_is_not_believed() {
+    let (one, other, store) = two().await;
+    let told = Told {
+        name: "one".to_owned(),
+        at: Time::from_millis(1_800_000_000_000),
+    };
+    one.vault().tell_clock(&told).await.unwrap();
+    assert_eq!(other.vault().told_since(0).await.unwrap().0, [told]);
+
+    let entry = store.get("replica/one").await.unwrap().unwrap();
+    let text = String::from_utf8(entry.value).unwrap();
+    let altered = text.replace("1800000000000", "1800000000001");
+    assert_ne!(altered, text);
+    let batch = Batch::new().put("replica/one", altered);
+    store.commit(batch).await.unwrap();
+    assert!(other.vault().told_since(0).await.is_err());
+
+    one.vault().forget_clock("one").await.unwrap();
+    assert_eq!(other.vault().told_since(0).await.unwrap().0, []);
 }

@@ -2,7 +2,7 @@
 
 use key_manager::vault::Instance;
 use keyring::invariants::{Violation, check_live_tokens, check_step};
-use keyring::{Context, KeySet, State, Subscriber, Time};
+use keyring::{Context, KeySet, Peers, State, Subscriber, Time};
 use serde::Deserialize;
 
 use super::{Finding, Kid, Truth};
@@ -128,6 +128,7 @@ impl Truth {
                 epoch: after.epoch,
                 times: &self.times,
                 subscribers,
+                peers: Peers::NONE,
             },
         )
     }
