@@ -134,7 +134,10 @@ impl Runner {
         let mut outcome = Outcome::default();
         let mut seed = options.seed;
         while self.begun.load(Ordering::Relaxed) < options.after {
-            self.begin()?;
+            // A runtime draws once when it is made, and once when a thread enters it.
+            let enter = || self.begin().map(|(_, runtime)| runtime.block_on(async {}));
+            thread::scope(|scope| scope.spawn(enter).join())
+                .map_err(|_panic| "an episode panicked")??;
         }
         while outcome.steps < options.steps && outcome.failure.is_none() {
             let left = options.steps - outcome.steps;

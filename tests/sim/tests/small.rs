@@ -8,8 +8,8 @@ use std::process::Command;
 
 use sim::{Bug, Options, Outcome, Runner};
 
-const WORLDS: [&str; 7] = [
-    "quiet", "one", "three", "slow", "clocks", "lossy", "rollback",
+const WORLDS: [&str; 8] = [
+    "quiet", "one", "three", "slow", "clocks", "apart", "lossy", "rollback",
 ];
 
 fn run(seed: u64, steps: u64, world: Option<&str>, bug: Option<Bug>) -> Outcome {
@@ -55,19 +55,40 @@ fn the_invariants_hold_for_a_seed_that_nobody_chose() {
 
 #[test]
 fn what_breaks_breaks_again_at_the_same_step_by_the_command_that_is_said() {
-    let runner = Runner::new().unwrap();
-    let options = Options {
+    breaks_again(Options {
         seed: 3,
         steps: 400_000,
         bug: Some(Bug::MaxAgeBeyondLease),
         world: Some("one".to_owned()),
         after: 2,
-    };
+    });
+}
+
+#[test]
+fn what_breaks_in_a_later_episode_breaks_again_without_those_before() {
+    // replicas race here, and tokio draws who is woken first
+    let after = breaks_again(Options {
+        seed: 5,
+        steps: 400_000,
+        bug: Some(Bug::NoCompareAndSwap),
+        world: None,
+        after: 0,
+    });
+    assert!(after > 0);
+}
+
+/// Gives back how many episodes went before.
+fn breaks_again(options: Options) -> u64 {
+    let runner = Runner::new().unwrap();
     let failure = runner.run(&options, |_| {}).unwrap().failure.unwrap();
     let text = failure.to_string();
     let again = format!(
-        "--seed {} --world one --steps {} --after {} --bug max-age-beyond-lease",
-        failure.seed, failure.step, failure.after
+        "--seed {} --world {} --steps {} --after {} --bug {}",
+        failure.seed,
+        failure.world,
+        failure.step,
+        failure.after,
+        options.bug.unwrap()
     );
     assert!(text.contains(&again), "{text}");
     let program = Command::new(env!("CARGO_BIN_EXE_sim"))
@@ -77,6 +98,7 @@ fn what_breaks_breaks_again_at_the_same_step_by_the_command_that_is_said() {
     assert_eq!(program.status.code(), Some(1));
     let shown = String::from_utf8(program.stderr).unwrap();
     assert!(shown.contains(&text), "{shown}\n--- before ---\n{text}");
+    failure.after
 }
 
 #[test]
