@@ -6,7 +6,7 @@ use blackbox::{PATIENCE, Process, Stack, text, wait_until};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::{Dice, crypto, eventually, sign, signing_set, verify};
+use crate::support::{Dice, crypto, eventually, largest_file, limited, sign, signing_set, verify};
 
 const SET: &str = "op/access-token";
 
@@ -176,6 +176,36 @@ fn what_would_be_undone_is_said_and_done_by_force_only() {
     );
     assert_eq!(names(&stack).unwrap().len(), 3);
     assert_eq!(parts(&stack), 0);
+}
+
+#[test]
+fn a_full_disk_refuses_a_restore_and_the_same_restore_works_once_there_is_room() {
+    let mut stack = Stack::init();
+    stack.key_manager = Some(limited(&stack, "key-manager"));
+    stack.ready(stack.keys.http);
+    let create = |name: &str| stack.ctl(&["keyset", "create", name, "--alg", "ES256"]);
+    for number in 0..20 {
+        create(&format!("op/set-{number}"));
+    }
+    let (_, shown) = path(&stack, "keys.backup");
+    stack.ctl(&["backup", &shown]);
+    create("op/later");
+    let process = stack.key_manager.as_ref().unwrap();
+    // What is received goes into a file of its own first, which is larger than that.
+    largest_file(process, Some(24 * 1024));
+    let refused = stack.cryptoctl(&["restore", &shown, "--force"]);
+    assert!(!refused.status.success(), "{}", text(&refused));
+    assert!(text(&refused).contains("disk"), "{}", text(&refused));
+    assert_eq!(names(&stack).unwrap().len(), 21, "nothing was changed");
+    assert_eq!(parts(&stack), 0);
+    largest_file(process, None);
+    ends(
+        &stack.cryptoctl(&["restore", &shown, "--force"]),
+        0,
+        "restored by force",
+    );
+    assert!(wait_until(PATIENCE, || names(&stack)
+        .is_some_and(|names| names.len() == 20)));
 }
 
 #[test]
