@@ -75,9 +75,10 @@ bench: need-test ## measure: one report, benches/results/latest.md (REPORT='--ro
 
 faults: need-test ## what is guaranteed, under faults: tests/results/faults.json (FAULTS='--only kills --seed 7' passes flags)
 	@$(STAGE) tools scripts/tools
+	@$(STAGE) etcd scripts/etcd
 	@$(STAGE) multibuffer scripts/multibuffer --if-possible
 	@$(STAGE) daemons $(CARGO) build $(DAEMONS) $$(scripts/multibuffer --features)
-	@$(STAGE) programs $(CARGO) build --locked --release -p faults --bins
+	@$(STAGE) programs $(CARGO) build --locked --release -p faults --bins $$(scripts/etcd --features)
 	@$(STAGE) faults $(RELEASE)/faults $(FAULTS)
 
 sim: need-test ## weeks of rotation under faults, in virtual time (SIM='--seed 7 --steps 1000000 --bug dead-lease' passes flags)
