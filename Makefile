@@ -77,7 +77,7 @@ faults: need-test ## what is guaranteed, under faults: tests/results/faults.json
 	@$(STAGE) tools scripts/tools
 	@$(STAGE) etcd scripts/etcd
 	@$(STAGE) multibuffer scripts/multibuffer --if-possible
-	@$(STAGE) daemons $(CARGO) build $(DAEMONS) $$(scripts/multibuffer --features)
+	@$(STAGE) daemons $(CARGO) build $(DAEMONS) $$(scripts/multibuffer --features) $$(scripts/etcd --features)
 	@$(STAGE) programs $(CARGO) build --locked --release -p faults --bins $$(scripts/etcd --features)
 	@$(STAGE) faults $(RELEASE)/faults $(FAULTS)
 
