@@ -41,6 +41,11 @@ const FRESH: u32 = 10;
 /// What nobody has renewed for so long is deleted.
 const FORGET: Duration = Duration::from_secs(3600);
 
+/// The wall time, as the lifecycle counts it.
+pub(crate) fn wall(clock: &SharedClock) -> Time {
+    Time::from_millis(u64::try_from(clock.since_epoch().as_millis()).unwrap_or(u64::MAX))
+}
+
 /// The comparison. One for each process that serves a shared store.
 pub struct Clocks {
     vault: Arc<Vault>,
@@ -134,7 +139,7 @@ impl Clocks {
     }
 
     fn now(&self) -> Time {
-        Time::from_millis(u64::try_from(self.clock.since_epoch().as_millis()).unwrap_or(u64::MAX))
+        wall(&self.clock)
     }
 
     fn lock(&self) -> MutexGuard<'_, Heard> {
@@ -308,7 +313,7 @@ mod tests {
             Time::from_millis(1_800_000_000_000 + self.seconds * 1000)
         }
 
-        /// So many seconds pass, and then what was said `age` ms ago by a clock that is off by `offset_ms` is read.
+        /// So many seconds pass, and then what was said 300 ms ago by a clock that is off by `offset_ms` is read.
         fn hear(&mut self, seconds: u64, said: &[(&str, i64)]) {
             self.seconds += seconds;
             let now = self.wall();

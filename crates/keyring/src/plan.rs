@@ -3,7 +3,7 @@
 use crate::{
     Context, Forced, FormerCap, KeySet, KeySpec, MAX_LEEWAY, Mark, NewKey, Origin, Refusal, Span,
     State, Subscriber, Time, Version, invariants, invocations,
-    waits::{cautious_now, clock_guard, expected_at, holding, longest_max_age, published_at},
+    waits::{cautious_now, date, expected_at, holding, longest_max_age, published_at},
 };
 
 /// One step that the plan asks for. Each is one write of the record.
@@ -115,10 +115,9 @@ fn promotion(set: &KeySet, ctx: &Context<'_>) -> Option<Action> {
 }
 
 fn retirements(set: &KeySet, ctx: &Context<'_>) -> impl Iterator<Item = Action> {
-    let now = cautious_now(ctx);
-    let halted = clock_guard(ctx).halts();
+    let date = date(ctx);
     let over = move |version: &&Version| {
-        !halted && retires_at(set, version, ctx).is_some_and(|end| end <= now)
+        date.is_some_and(|now| retires_at(set, version, ctx).is_some_and(|end| end <= now))
     };
     set.in_state(State::Retiring)
         .filter(over)
@@ -128,12 +127,10 @@ fn retirements(set: &KeySet, ctx: &Context<'_>) -> impl Iterator<Item = Action> 
 }
 
 fn destructions(set: &KeySet, ctx: &Context<'_>) -> impl Iterator<Item = Action> {
-    let now = cautious_now(ctx);
-    let halted = clock_guard(ctx).halts();
+    let date = date(ctx);
     let over = move |version: &&Version| {
-        !halted
-            && version.state.may_become(State::Destroyed)
-            && version.destroy_at.is_some_and(|date| date <= now)
+        version.state.may_become(State::Destroyed)
+            && date.is_some_and(|now| version.destroy_at.is_some_and(|due| due <= now))
     };
     set.versions
         .iter()

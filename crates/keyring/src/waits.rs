@@ -87,10 +87,11 @@ impl<'a> Offsets<'a> {
     }
 }
 
-/// The time that dates are compared with, for what is no step of the plan; `None` while the clocks halt it.
+/// The time that dates are compared with; `None` while the clocks halt what happens by date.
 #[must_use]
 pub fn date(ctx: &Context<'_>) -> Option<Time> {
-    (!clock_guard(ctx).halts()).then(|| cautious_now(ctx))
+    let guard = clock_guard(ctx);
+    (!guard.halts()).then(|| ctx.now.shifted(guard.lowest_ms))
 }
 
 /// The time that dates are compared with: the slowest clock among the fresh ones and our own.

@@ -26,15 +26,25 @@ impl fmt::Display for NotGranted {
     }
 }
 
-impl NotGranted {
-    /// What is refused on a key set.
-    pub(crate) fn on(operation: Operation, tenant: &str, key_set: &str) -> Self {
-        Self {
-            operation,
-            tenant: tenant.to_owned(),
-            key_set: Some(key_set.to_owned()),
-        }
+/// Demands a grant on a key set of a policy at hand: for whoever asks many times at once.
+///
+/// # Errors
+/// [`NotGranted`].
+pub(crate) fn require_of(
+    policy: &Policy,
+    caller: &Caller,
+    operation: Operation,
+    tenant: &str,
+    key_set: &str,
+) -> Result<(), NotGranted> {
+    if policy.allows(caller, operation, tenant, key_set) {
+        return Ok(());
     }
+    Err(NotGranted {
+        operation,
+        tenant: tenant.to_owned(),
+        key_set: Some(key_set.to_owned()),
+    })
 }
 
 /// The grants in force. Cheap to clone; follows the policy file.
@@ -71,13 +81,10 @@ impl Access {
         tenant: &str,
         key_set: &str,
     ) -> Result<(), NotGranted> {
-        if self.allows(caller, operation, tenant, key_set) {
-            return Ok(());
-        }
-        Err(NotGranted::on(operation, tenant, key_set))
+        require_of(&self.0.current(), caller, operation, tenant, key_set)
     }
 
-    /// All grants, as they are now: for whoever asks many times at once.
+    /// All grants, as they are now, for [`require_of`].
     pub(crate) fn current(&self) -> Arc<Policy> {
         self.0.current()
     }

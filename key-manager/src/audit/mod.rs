@@ -30,7 +30,7 @@ use std::{
 use audit_log::{Act, Body, Outcome};
 use service_kit::{clock::SharedClock, shutdown::Shutdown};
 
-use crate::vault::Vault;
+use crate::{clocks, vault::Vault};
 
 pub use anchor::Anchor;
 pub use error::AuditError;
@@ -210,5 +210,5 @@ async fn blocking<T: Send + 'static>(
 }
 
 fn now(clock: &SharedClock) -> u64 {
-    u64::try_from(clock.since_epoch().as_millis()).unwrap_or(u64::MAX)
+    clocks::wall(clock).as_millis()
 }

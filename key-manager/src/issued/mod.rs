@@ -23,7 +23,7 @@ use std::{fmt, path::Path, sync::Arc};
 use keyring::{Span, Time};
 use service_kit::clock::SharedClock;
 
-use crate::vault::Vault;
+use crate::{clocks, vault::Vault};
 
 pub use error::IssuedError;
 pub use keys::IssuedKeys;
@@ -153,6 +153,6 @@ impl IssuedLog {
     }
 
     fn now(&self) -> Time {
-        Time::from_millis(u64::try_from(self.clock.since_epoch().as_millis()).unwrap_or(u64::MAX))
+        clocks::wall(&self.clock)
     }
 }

@@ -24,7 +24,7 @@ use service_kit::clock::SharedClock;
 
 use crate::{
     audit::AuditLog,
-    clocks::Clocks,
+    clocks::{self, Clocks},
     issued::IssuedLog,
     keys::{self, FreshKey, KeySource},
     metrics::Metrics,
@@ -145,7 +145,7 @@ impl Lifecycle {
     /// The time.
     #[must_use]
     pub fn now(&self) -> Time {
-        Time::from_millis(u64::try_from(self.clock.since_epoch().as_millis()).unwrap_or(u64::MAX))
+        clocks::wall(&self.clock)
     }
 
     /// The times in force.

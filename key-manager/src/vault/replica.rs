@@ -15,7 +15,7 @@ const PREFIX: &str = "replica/";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Told {
-    /// The key-manager: 128 random bits made at its start.
+    /// The key-manager: its machine, and random bits made at its start.
     pub name: String,
     /// What its clock said just before this was written.
     pub at: Time,

@@ -17,7 +17,7 @@ use super::{SignCommand, inside};
 use crate::issued::Permit;
 use crate::keys::{KeySet, Snapshot};
 use crate::lanes::{Ask, Class, LaneError, SignJob};
-use crate::policy::NotGranted;
+use crate::policy::require_of;
 use crate::refusal::Refusal;
 use crate::usecase::{DataPlane, SignedToken, set_in};
 
@@ -109,12 +109,7 @@ impl<'s, 'w> Finding<'s, 'w> {
     }
 
     fn look(&self, tenant: &str, key_set: &str) -> Result<&'s Arc<KeySet>, Refusal> {
-        if !self
-            .policy
-            .allows(self.caller, Operation::Sign, tenant, key_set)
-        {
-            return Err(NotGranted::on(Operation::Sign, tenant, key_set).into());
-        }
+        require_of(&self.policy, self.caller, Operation::Sign, tenant, key_set)?;
         let set = set_in(self.seen, "key_set", tenant, key_set, Use::Sign)?;
         self.lease.clone().map(|()| set)
     }
